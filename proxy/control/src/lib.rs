@@ -1,0 +1,3 @@
+//! The sidecar's second thread: control-plane streams, identity, reports.
+
+pub mod handover;

@@ -1,0 +1,214 @@
+//! Where traffic to one destination goes, and how.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::endpoint::Endpoint;
+use crate::meta::Meta;
+use crate::route::{GrpcMatch, HeaderModifier, HostMatch, HttpMatch, Redirect};
+
+/// Why there is no policy for a destination; each is an answer to the caller, never a detour.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Unavailable {
+    /// The control plane has not answered and nothing is remembered (seams §20).
+    NoAnswer,
+    /// It answered with something that cannot be understood, and nothing better is remembered.
+    Invalid(Arc<str>),
+}
+
+/// The complete answer for one destination.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OutboundPolicy {
+    pub meta: Arc<Meta>,
+    pub protocol: Protocol,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Protocol {
+    Detect { timeout: Duration, opaque: Arc<[OpaqueRoute]>, http1: HttpPolicy, http2: HttpPolicy },
+    Http1(HttpPolicy),
+    Http2(HttpPolicy),
+    Grpc(GrpcPolicy),
+    Opaque(Arc<[OpaqueRoute]>),
+    Tls(Arc<[OpaqueRoute]>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct HttpPolicy {
+    pub routes: Arc<[Route<HttpMatch>]>,
+    pub accrual: Option<Accrual>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct GrpcPolicy {
+    pub routes: Arc<[Route<GrpcMatch>]>,
+    pub accrual: Option<Accrual>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Route<M> {
+    pub meta: Arc<Meta>,
+    pub hosts: Vec<HostMatch>,
+    pub rules: Vec<Rule<M>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rule<M> {
+    pub matches: Vec<M>,
+    pub filters: Arc<[Filter]>,
+    pub backends: Distribution,
+    pub timeouts: Timeouts,
+    /// Carried for the traffic rules to come; nothing acts on it yet.
+    pub retry: Option<Retry>,
+}
+
+/// For opaque TCP and for TLS begun by the application; `snis` is empty for opaque.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpaqueRoute {
+    pub meta: Arc<Meta>,
+    pub snis: Vec<HostMatch>,
+    pub backends: Distribution,
+    /// The route refuses: why.
+    pub forbidden: Option<Arc<str>>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Filter {
+    RequestHeaders(HeaderModifier),
+    ResponseHeaders(HeaderModifier),
+    Redirect(Redirect),
+    Fail { status: u16, message: Arc<str>, numerator: u32, denominator: u32 },
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Distribution {
+    Empty,
+    FirstAvailable(Arc<[RouteBackend]>),
+    /// Weights, not shares.
+    Random(Arc<[(u32, RouteBackend)]>),
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct RouteBackend {
+    pub backend: Arc<Backend>,
+    pub filters: Arc<[Filter]>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    pub meta: Arc<Meta>,
+    pub target: Target,
+    pub queue: Queue,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Target {
+    /// One endpoint, known already.
+    Forward(Endpoint),
+    /// Found by `Destination.Get` on this authority (`web.default.svc.cluster.local:8080`).
+    Balance { authority: Arc<str>, ewma: Ewma },
+}
+
+/// Parameters of the peak-EWMA estimator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ewma {
+    pub default_rtt: Duration,
+    pub decay: Duration,
+}
+
+impl Default for Ewma {
+    /// Linkerd's defaults (reference §3.2).
+    fn default() -> Self {
+        Ewma { default_rtt: Duration::from_millis(30), decay: Duration::from_secs(10) }
+    }
+}
+
+/// How many requests may wait for an endpoint, and for how long before they fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Queue {
+    pub capacity: u32,
+    pub failfast: Duration,
+}
+
+impl Default for Queue {
+    fn default() -> Self {
+        Queue { capacity: 100, failfast: Duration::from_secs(3) }
+    }
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Timeouts {
+    pub request: Option<Duration>,
+    pub response: Option<Duration>,
+    pub idle: Option<Duration>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Retry {
+    pub max_retries: u32,
+    pub max_request_bytes: u32,
+    pub status_ranges: Vec<(u16, u16)>,
+    pub grpc_codes: Vec<u8>,
+    pub timeout: Option<Duration>,
+    pub backoff: Option<Backoff>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Backoff {
+    pub min: Duration,
+    pub max: Duration,
+    /// Share of the delay that chance may add.
+    pub jitter: f32,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub enum Accrual {
+    Consecutive { max_failures: u32, backoff: Backoff },
+    Unified { success_rate: f64, window: Duration, min_requests: u32, max_failures: u32, backoff: Backoff },
+}
+
+/// A policy that sends every byte and every request to `endpoint`: what is done with an address the
+/// control plane does not know (seams §20), and with a single known endpoint.
+pub fn forward(meta: Meta, endpoint: Endpoint, timeout: Duration) -> OutboundPolicy {
+    let meta = Arc::new(meta);
+    let backend = Arc::new(Backend { meta: meta.clone(), target: Target::Forward(endpoint), queue: Queue::default() });
+    let backends = || Distribution::FirstAvailable([RouteBackend { backend: backend.clone(), filters: Arc::new([]) }].into());
+    let http = HttpPolicy {
+        routes: [Route {
+            meta: meta.clone(),
+            hosts: vec![],
+            rules: vec![Rule {
+                matches: vec![],
+                filters: Arc::new([]),
+                backends: backends(),
+                timeouts: Timeouts::default(),
+                retry: None,
+            }],
+        }]
+        .into(),
+        accrual: None,
+    };
+    OutboundPolicy {
+        protocol: Protocol::Detect {
+            timeout,
+            opaque: [OpaqueRoute { meta: meta.clone(), snis: vec![], backends: backends(), forbidden: None }].into(),
+            http1: http.clone(),
+            http2: http,
+        },
+        meta,
+    }
+}
+
+/// The endpoint for traffic forwarded as it was addressed: no identity is known, so no TLS of ours.
+pub fn as_addressed(address: SocketAddr) -> Endpoint {
+    Endpoint {
+        address,
+        weight: 10_000,
+        tls: None,
+        hint: Default::default(),
+        inbound_port: None,
+        authority_override: None,
+        labels: Default::default(),
+    }
+}
