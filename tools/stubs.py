@@ -60,7 +60,7 @@ def main() -> None:
     stamp = OUT / ".digest"
     if stamp.exists() and stamp.read_text() == digest:
         return
-    from grpc_tools import protoc  # a build-time dependency only
+    from grpc_tools import protoc
 
     with tempfile.TemporaryDirectory() as folder:
         for name, text in wanted.items():
@@ -73,7 +73,7 @@ def main() -> None:
         if protoc.main(arguments) != 0:
             raise SystemExit("protoc refused the .proto files; its message is above")
     for package in (OUT, OUT / "linkerd", OUT / "v1"):
-        (package / "__init__.py").write_text('"""Made by tools/protobuf.py; not committed."""\n')
+        (package / "__init__.py").write_text('"""Made by tools/stubs.py; not committed."""\n')
     stamp.write_text(digest)
     print(f"made {len(wanted)} modules in {OUT.relative_to(ROOT)}", file=sys.stderr)
 
