@@ -1,0 +1,1 @@
+"""Tools without a mesh word in them. Nothing here may import any other part of Gossamer."""
