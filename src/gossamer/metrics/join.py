@@ -1,0 +1,194 @@
+"""Two ends of a conversation into one edge.
+
+The client's end leads: it knows the name, the latency, and every failure. The server's end adds what only it knows,
+the refusals and the authorization, and stands alone where the client is not in the mesh or never got through.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol as Shape
+
+from gossamer.metrics.quantile import quantile
+from gossamer.metrics.tally import Counts
+from gossamer.model.edge import REFUSALS, Author, AuthoredFailure, Direction, Edge, Protocol
+
+UNMESHED = "unmeshed"
+
+
+class View(Shape):
+    """One end's view, as the table keeps it."""
+
+    direction: Direction
+    client: str
+    server: str
+    protocol: Protocol
+    tls: bool
+    client_id: str
+    server_id: str
+    authorization: str
+    port: int
+    open_now: int
+    bounds_ms: tuple[float, ...]
+    total: Counts
+    last_failure: dict[tuple[str, str], float]
+
+
+@dataclass(slots=True)
+class Ends:
+    """A view with what happened over the window, `seconds` of which it has existed."""
+
+    side: View
+    recent: Counts
+    seconds: float
+
+
+@dataclass(slots=True)
+class Pair:
+    """The client's views of one edge and the server's that belong to it."""
+
+    clients: list[Ends] = field(default_factory=list)
+    servers: list[Ends] = field(default_factory=list)
+
+
+def join(ends: Iterable[Ends], subjects: Mapping[str, Sequence[str]]) -> tuple[Edge, ...]:
+    """All edges, sorted by client, server, protocol. `subjects` says which services an identity runs."""
+    pairs: dict[tuple[str, str, Protocol, bool], Pair] = {}
+    servers = []
+    for end in ends:
+        if end.side.direction is Direction.OUTBOUND:
+            pairs.setdefault(_key(end.side.client, end.side), Pair()).clients.append(end)
+        else:
+            servers.append(end)
+    _fold_failed_connections(pairs)
+    for end in servers:
+        home = _home(end, pairs)
+        if home is None:
+            home = pairs.setdefault(_key(_client_name(end.side.client, subjects), end.side), Pair())
+        home.servers.append(end)
+    edges = (_edge(client, server, protocol, tls, pair) for (client, server, protocol, tls), pair in pairs.items())
+    return tuple(sorted(edges, key=lambda edge: (edge.client, edge.server, edge.protocol, not edge.tls)))
+
+
+def _key(client: str, side: View) -> tuple[str, str, Protocol, bool]:
+    return client, side.server, side.protocol, side.tls
+
+
+def _fold_failed_connections(pairs: dict[tuple[str, str, Protocol, bool], Pair]) -> None:
+    """A connection that was never made was neither encrypted nor plain: it belongs to the encrypted row, if any."""
+    for client, server, protocol, tls in list(pairs):
+        encrypted = pairs.get((client, server, protocol, True))
+        plain = pairs[client, server, protocol, tls]
+        if tls or encrypted is None or any(end.side.total.successes for end in plain.clients):
+            continue
+        encrypted.clients.extend(plain.clients)
+        del pairs[client, server, protocol, tls]
+
+
+def _home(end: Ends, pairs: Mapping[tuple[str, str, Protocol, bool], Pair]) -> Pair | None:
+    """The client's row that a server's view belongs to: same identity, same server, protocol where it matches.
+
+    Where several services share an identity, the one that saw the mesh refuse it most.
+    """
+    if not end.side.client:
+        return None
+    same = [
+        (key, pair)
+        for key, pair in pairs.items()
+        if key[1] == end.side.server and any(one.side.client_id == end.side.client for one in pair.clients)
+    ]
+    exact = [(key, pair) for key, pair in same if key[2] == end.side.protocol]
+    candidates = exact or same
+    if not candidates:
+        return None
+    return max(candidates, key=lambda one: (one[0][3] == end.side.tls, _refusals(one[1].clients), _requests(one[1])))[1]
+
+
+def _refusals(ends: Iterable[Ends]) -> int:
+    return sum(
+        count
+        for end in ends
+        for (author, reason), count in end.side.total.failures.items()
+        if author is Author.INBOUND and reason in REFUSALS
+    )
+
+
+def _requests(pair: Pair) -> int:
+    return sum(end.side.total.requests for end in pair.clients)
+
+
+def _client_name(identity: str, subjects: Mapping[str, Sequence[str]]) -> str:
+    """The service behind an identity, or `namespace/serviceaccount` read from it."""
+    if not identity:
+        return UNMESHED
+    known = subjects.get(identity)
+    if known:
+        return known[0]
+    labels = identity.split(".")
+    if len(labels) > 4 and labels[2:4] == ["serviceaccount", "identity"]:
+        return f"{labels[1]}/{labels[0]}"
+    return identity
+
+
+def _edge(client: str, server: str, protocol: Protocol, tls: bool, pair: Pair) -> Edge:
+    leading = pair.clients or pair.servers
+    total, recent = Counts(), Counts()
+    for end in leading:
+        total.add(end.side.total)
+        recent.add(end.recent)
+    seconds = max(end.seconds for end in leading)
+    denied = max(sum(end.side.total.denied for end in pair.servers), _refusals(pair.clients), total.denied)
+    denied_now = max(sum(end.recent.denied for end in pair.servers), recent.denied)
+    bounds = next((end.side.bounds_ms for end in leading if end.side.bounds_ms), ())
+    counts = [recent.latency.get(bucket, 0) for bucket in range(len(bounds) + 1)]
+    return Edge(
+        client=client,
+        server=server,
+        protocol=protocol,
+        tls=tls or any(end.side.tls for end in pair.servers),
+        client_id=_first(end.side.client_id for end in (*pair.servers, *pair.clients)),
+        server_id=_first(end.side.server_id for end in (*pair.clients, *pair.servers)),
+        rps=0.0 if protocol is Protocol.TCP else recent.requests / seconds,
+        tcp_rps=(recent.requests or recent.opened) / seconds if protocol is Protocol.TCP else recent.opened / seconds,
+        success_rate=_success_rate(recent, denied_now),
+        p50_ms=quantile(0.50, counts, bounds),
+        p95_ms=quantile(0.95, counts, bounds),
+        p99_ms=quantile(0.99, counts, bounds),
+        requests=total.requests,
+        successes=total.successes,
+        denied=denied,
+        tcp_open=max(0, sum(end.side.open_now for end in leading)),
+        read_bytes=total.read_bytes,
+        write_bytes=total.write_bytes,
+        authorization=_first(end.side.authorization for end in pair.servers),
+        port=next((end.side.port for end in (*pair.servers, *pair.clients) if end.side.port), 0),
+        failures=_failures(leading, total, recent, seconds),
+    )
+
+
+def _success_rate(recent: Counts, denied: int) -> float | None:
+    """Of what has been answered; a refusal that nobody else counted is a failure."""
+    judged = recent.successes + recent.failed()
+    if judged:
+        return recent.successes / judged
+    return 0.0 if denied else None
+
+
+def _failures(leading: Sequence[Ends], total: Counts, recent: Counts, seconds: float) -> tuple[AuthoredFailure, ...]:
+    last: dict[tuple[str, str], float] = {}
+    for end in leading:
+        for what, when in end.side.last_failure.items():
+            last[what] = max(last.get(what, 0.0), when)
+    found = [
+        AuthoredFailure(
+            author, reason, count, last.get((author, reason), 0.0), recent.failures.get((author, reason), 0) / seconds
+        )
+        for (author, reason), count in total.failures.items()
+    ]
+    order = list(Author)
+    return tuple(sorted(found, key=lambda failure: (order.index(failure.author), -failure.count, failure.reason)))
+
+
+def _first(values: Iterable[str]) -> str:
+    return next((value for value in values if value), "")
