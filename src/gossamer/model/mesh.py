@@ -1,0 +1,38 @@
+"""What is true of a whole mesh: its names, networks and defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_network
+
+from gossamer.model.authorization import DefaultPolicy
+from gossamer.model.names import IPAddress, IPNetwork
+from gossamer.model.ports import PortSet, port_set
+
+# The networks of a mesh on one machine: its workloads' and its services' addresses.
+WORKLOAD_NETWORK: IPNetwork = ip_network("127.64.0.0/10")
+SERVICE_NETWORK: IPNetwork = ip_network("198.19.0.0/16")
+# Ports of protocols in which the server speaks first, or which are TLS of the program's own (reference §3.3).
+OPAQUE_PORTS = port_set([25, 587, 3306, 4444, 5432, 6379, 9300, 11211])
+
+
+@dataclass(frozen=True, slots=True)
+class Bundle:
+    """Trust anchors, as DER certificates, by trust domain (seams 2). A change of anchors raises `generation`."""
+
+    anchors: Mapping[str, tuple[bytes, ...]] = field(default_factory=dict)
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Mesh:
+    trust_domain: str = "cluster.local"
+    cluster_domain: str = "cluster.local"
+    control_namespace: str = "gossamer"
+    default_policy: DefaultPolicy = DefaultPolicy.ALL_AUTHENTICATED
+    cluster_networks: tuple[IPNetwork, ...] = (WORKLOAD_NETWORK, SERVICE_NETWORK)
+    opaque_ports: PortSet = OPAQUE_PORTS
+    # Where routes to the control plane itself lead; None while its front is not up.
+    control_address: tuple[IPAddress, int] | None = None
+    bundle: Bundle = Bundle()

@@ -1,0 +1,119 @@
+"""What runs: workloads in the mesh, external ones, their accounts and namespaces."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from gossamer.model.names import IPAddress, Key, Kind, Labels, Origin
+from gossamer.model.ports import PortSet
+
+# The port on which a sidecar takes mesh traffic with a transport header, unless it says otherwise.
+INBOUND_PORT = 4143
+
+
+@dataclass(frozen=True, slots=True)
+class WorkloadPort:
+    """A port of a program. `target` is what it listens on; `port` what its service offers it as."""
+
+    name: str
+    port: int
+    target: int
+    opaque: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Workload:
+    """One running program with a sidecar: a pod on Kubernetes, a `gossamer run` on a machine.
+
+    It is an endpoint of every service in its namespace whose selector matches `labels`, and of `service` (the one
+    named by `run --service`), as long as it is `ready`. Standalone, `labels` carry `app: <service>` unless given.
+    """
+
+    key: Key
+    service_account: str
+    # "" when it has no sidecar; it is then reached in the clear.
+    identity: str
+    addresses: tuple[IPAddress, ...]
+    ports: tuple[WorkloadPort, ...] = ()
+    labels: Labels = field(default_factory=dict)
+    # Only keys that begin with config.linkerd.io/ or config.gossamer.dev/ matter.
+    annotations: Labels = field(default_factory=dict)
+    service: str | None = None
+    node: str = ""
+    zone: str = ""
+    # The mesh accepts connections for it: it listens, or its `--ready` said so.
+    ready: bool = False
+    inbound_port: int = INBOUND_PORT
+    hostname: str = ""
+    # Until when (seconds since the epoch) what policy refuses is let through and logged (seams 33); 0: not at all.
+    audit_until: int = 0
+    origin: Origin = field(default=Origin("run"), compare=False)
+
+    @property
+    def kind(self) -> Kind[Any]:
+        return WORKLOAD
+
+    @property
+    def address(self) -> IPAddress:
+        """Its first address; every workload has one."""
+        return self.addresses[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ExternalWorkload:
+    """A program with a sidecar on a machine that runs no control plane of ours (reference §1.7)."""
+
+    key: Key
+    identity: str
+    server_name: str
+    addresses: tuple[IPAddress, ...]
+    # A port named `linkerd-proxy` is the sidecar's inbound port.
+    ports: tuple[WorkloadPort, ...] = ()
+    labels: Labels = field(default_factory=dict)
+    annotations: Labels = field(default_factory=dict)
+    ready: bool = True
+    origin: Origin = field(default=Origin("store"), compare=False)
+
+    @property
+    def kind(self) -> Kind[Any]:
+        return EXTERNAL_WORKLOAD
+
+    @property
+    def inbound_port(self) -> int:
+        named = (port.target for port in self.ports if port.name == "linkerd-proxy")
+        return next(named, INBOUND_PORT)
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceAccount:
+    key: Key
+    origin: Origin = field(default=Origin("store"), compare=False)
+
+    @property
+    def kind(self) -> Kind[Any]:
+        return SERVICE_ACCOUNT
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """Carries annotations that its workloads and services inherit."""
+
+    key: Key
+    labels: Labels = field(default_factory=dict)
+    annotations: Labels = field(default_factory=dict)
+    # None: not annotated.
+    opaque_ports: PortSet | None = None
+    origin: Origin = field(default=Origin("store"), compare=False)
+
+    @property
+    def kind(self) -> Kind[Any]:
+        return NAMESPACE
+
+
+WORKLOAD: Kind[Workload] = Kind("gossamer.dev", "Workload", "workloads", (), ("wl",))
+EXTERNAL_WORKLOAD: Kind[ExternalWorkload] = Kind(
+    "workload.linkerd.io", "ExternalWorkload", "externalworkloads", ("v1beta1", "v1alpha1")
+)
+SERVICE_ACCOUNT: Kind[ServiceAccount] = Kind("", "ServiceAccount", "serviceaccounts", ("v1",), ("sa",))
+NAMESPACE: Kind[Namespace] = Kind("", "Namespace", "namespaces", ("v1",), ("ns",), namespaced=False)

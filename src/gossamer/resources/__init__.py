@@ -1,0 +1,1 @@
+"""The documents people write ↔ model. Dictionaries and YAML stop here."""
