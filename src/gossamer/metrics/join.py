@@ -6,7 +6,7 @@ the refusals and the authorization, and stands alone where the client is not in 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol as Shape
 
@@ -140,8 +140,7 @@ def _edge(client: str, server: str, protocol: Protocol, tls: bool, pair: Pair) -
     seconds = max(end.seconds for end in leading)
     denied = max(sum(end.side.total.denied for end in pair.servers), _refusals(pair.clients), total.denied)
     denied_now = max(sum(end.recent.denied for end in pair.servers), recent.denied)
-    bounds = next((end.side.bounds_ms for end in leading if end.side.bounds_ms), ())
-    counts = [recent.latency.get(bucket, 0) for bucket in range(len(bounds) + 1)]
+    latency, app_latency = _latency(leading), _latency(pair.servers)
     return Edge(
         client=client,
         server=server,
@@ -152,9 +151,11 @@ def _edge(client: str, server: str, protocol: Protocol, tls: bool, pair: Pair) -
         rps=0.0 if protocol is Protocol.TCP else recent.requests / seconds,
         tcp_rps=(recent.requests or recent.opened) / seconds if protocol is Protocol.TCP else recent.opened / seconds,
         success_rate=_success_rate(recent, denied_now),
-        p50_ms=quantile(0.50, counts, bounds),
-        p95_ms=quantile(0.95, counts, bounds),
-        p99_ms=quantile(0.99, counts, bounds),
+        p50_ms=latency(0.50),
+        p95_ms=latency(0.95),
+        p99_ms=latency(0.99),
+        app_p50_ms=app_latency(0.50),
+        app_p99_ms=app_latency(0.99),
         requests=total.requests,
         successes=total.successes,
         denied=denied,
@@ -165,6 +166,17 @@ def _edge(client: str, server: str, protocol: Protocol, tls: bool, pair: Pair) -
         port=next((end.side.port for end in (*pair.servers, *pair.clients) if end.side.port), 0),
         failures=_failures(leading, total, recent, seconds),
     )
+
+
+def _latency(ends: Sequence[Ends]) -> Callable[[float], float | None]:
+    """Percentiles over these views; where sidecars of two versions count in different buckets, of the first's."""
+    bounds = next((end.side.bounds_ms for end in ends if end.side.bounds_ms), ())
+    recent = Counts()
+    for end in ends:
+        if end.side.bounds_ms == bounds:
+            recent.add(end.recent)
+    counts = [recent.latency.get(bucket, 0) for bucket in range(len(bounds) + 1)]
+    return lambda q: quantile(q, counts, bounds)
 
 
 def _success_rate(recent: Counts, denied: int) -> float | None:

@@ -149,6 +149,9 @@ class Edge:
     p50_ms: float | None = None
     p95_ms: float | None = None
     p99_ms: float | None = None
+    # As the server's own sidecar measured: the application's share of the above.
+    app_p50_ms: float | None = None
+    app_p99_ms: float | None = None
     requests: int = 0
     successes: int = 0
     denied: int = 0
