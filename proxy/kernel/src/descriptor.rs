@@ -1,0 +1,58 @@
+//! Descriptors that came with the process, and where a redirected connection was going.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+
+use rustix::io::FdFlags;
+use rustix::net::AddressFamily;
+use rustix::net::sockopt;
+
+/// Takes ownership of descriptor `number`, which the parent left open for us, and marks it close-on-exec.
+///
+/// Call it once per number, before anything else opens descriptors. `EBADF` when the number is not open.
+pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
+    if number < 0 {
+        return Err(io::Error::from_raw_os_error(libc::EBADF));
+    }
+    // SAFETY: fcntl(F_GETFD) reads a flag and touches no memory; a number that is not open answers EBADF.
+    if unsafe { libc::fcntl(number, libc::F_GETFD) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: the number is open (asked above) and was opened by our parent, so nothing in this process owns it yet;
+    // the contract above makes the caller claim it only once.
+    let fd = unsafe { OwnedFd::from_raw_fd(number) };
+    rustix::io::fcntl_setfd(&fd, FdFlags::CLOEXEC)?;
+    Ok(fd)
+}
+
+/// Where the peer of an accepted TCP connection was going before `redirect` brought it here.
+///
+/// Also succeeds for a connection that was not redirected: it is then the listener's own address, so compare.
+/// IPv4-mapped addresses come out as IPv4.
+pub fn original_destination(connection: impl AsFd) -> io::Result<SocketAddr> {
+    let connection = connection.as_fd();
+    let local = rustix::net::getsockname(connection)?;
+    if local.address_family() == AddressFamily::INET6 {
+        let local = std::net::SocketAddrV6::try_from(local)?;
+        if local.ip().to_ipv4_mapped().is_none() {
+            let to = sockopt::ipv6_original_dst(connection)?;
+            return Ok(SocketAddr::new(IpAddr::V6(*to.ip()).to_canonical(), to.port()));
+        }
+    }
+    Ok(SocketAddr::V4(sockopt::ip_original_dst(connection)?))
+}
+
+/// Closes `number` although no value of this process owns it: the program's own descriptors, in the launcher.
+pub fn close_unowned(number: RawFd) {
+    // SAFETY: close touches no memory; the caller names a descriptor inherited from the parent and never wrapped.
+    unsafe { libc::close(number) };
+}
+
+/// Closes every descriptor from `first` up. Only for a forked child about to exec or to settle: owned values above
+/// `first` are dead afterwards.
+pub fn close_range_from(first: RawFd) {
+    // SAFETY: close_range touches no memory. It ends descriptors that other values may think they own, which is why
+    // only a child that uses none of them again may call it.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
+}
