@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from gossamer.model.names import IPNetwork, Key, Kind, Origin
+from gossamer.model.names import IPNetwork, Key, Kind, Labels, Origin
 from gossamer.model.selector import Selector
 
 
@@ -42,6 +42,8 @@ class Server:
     external_workload_selector: Selector | None = None
     protocol: ServerProtocol = ServerProtocol.UNKNOWN
     access_policy: DefaultPolicy = DefaultPolicy.DENY
+    # What a ServerAuthorization's selector looks at.
+    labels: Labels = field(default_factory=dict)
     # Seconds since the epoch; 0 when unknown. The oldest of two that select the same port wins, then the first name.
     created: int = 0
     origin: Origin = field(default=Origin("store"), compare=False)
@@ -113,7 +115,7 @@ class NetworkAuthentication:
 class ClientAuthorization:
     """`client` of a ServerAuthorization."""
 
-    # Empty: any network (v1beta1's default is every network).
+    # Empty: the cluster's networks.
     networks: tuple[Network, ...] = ()
     unauthenticated: bool = False
     unauthenticated_tls: bool = False
@@ -124,11 +126,11 @@ class ClientAuthorization:
 
 @dataclass(frozen=True, slots=True)
 class ServerAuthorization:
-    """The older form: selects Servers of its namespace by name or by label (labels are not kept, so by name)."""
+    """The older form: selects Servers of its namespace, by name or, with `server_name` None, by label."""
 
     key: Key
     server_name: str | None
-    server_selector: Selector | None
+    server_selector: Selector
     client: ClientAuthorization
     origin: Origin = field(default=Origin("store"), compare=False)
 
@@ -137,7 +139,24 @@ class ServerAuthorization:
         return SERVER_AUTHORIZATION
 
 
+@dataclass(frozen=True, slots=True)
+class AuditWindow:
+    """Break-glass (seams 33): while it exists, what policy would refuse `key`'s workload is let through, over mesh TLS.
+
+    Whoever puts it takes it away again at `until` (seconds since the epoch).
+    """
+
+    key: Key
+    until: int
+    origin: Origin = field(default=Origin("admin"), compare=False)
+
+    @property
+    def kind(self) -> Kind[Any]:
+        return AUDIT_WINDOW
+
+
 POLICY_GROUP = "policy.linkerd.io"
+AUDIT_WINDOW: Kind[AuditWindow] = Kind("gossamer.dev", "AuditWindow", "auditwindows")
 SERVER: Kind[Server] = Kind(POLICY_GROUP, "Server", "servers", ("v1beta3", "v1beta2", "v1beta1", "v1alpha1"), ("srv",))
 AUTHORIZATION_POLICY: Kind[AuthorizationPolicy] = Kind(
     POLICY_GROUP, "AuthorizationPolicy", "authorizationpolicies", ("v1alpha1",), ("authzpolicy",)

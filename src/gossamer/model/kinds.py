@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from gossamer.model.authorization import (
+    AUDIT_WINDOW,
     AUTHORIZATION_POLICY,
     MESH_TLS_AUTHENTICATION,
     NETWORK_AUTHENTICATION,
     SERVER,
     SERVER_AUTHORIZATION,
+    AuditWindow,
     AuthorizationPolicy,
     MeshTLSAuthentication,
     NetworkAuthentication,
@@ -43,6 +45,7 @@ Object = (
     | NetworkAuthentication
     | ServerAuthorization
     | HttpRoute
+    | AuditWindow
 )
 
 # What people may write, in the order it is listed to them.
@@ -53,6 +56,7 @@ WRITABLE: tuple[Kind[Any], ...] = (
     ENDPOINT_SLICE,
     EXTERNAL_WORKLOAD,
     SERVER,
+    AUDIT_WINDOW,
     AUTHORIZATION_POLICY,
     MESH_TLS_AUTHENTICATION,
     NETWORK_AUTHENTICATION,
@@ -60,7 +64,7 @@ WRITABLE: tuple[Kind[Any], ...] = (
     HTTP_ROUTE,
     POLICY_HTTP_ROUTE,
 )
-ALL: tuple[Kind[Any], ...] = (WORKLOAD, *WRITABLE)
+ALL: tuple[Kind[Any], ...] = (WORKLOAD, AUDIT_WINDOW, *WRITABLE)
 
 
 def called(name: str) -> tuple[Kind[Any], ...]:

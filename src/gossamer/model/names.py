@@ -34,6 +34,11 @@ def local(namespace: str, name: str) -> Key:
     return Key(LOCAL_CLUSTER, namespace, name)
 
 
+def namespace_key(within: Key) -> Key:
+    """The key of the Namespace that a key lies in."""
+    return Key(within.cluster, "", within.namespace)
+
+
 @dataclass(frozen=True, slots=True)
 class Kind(Generic[T]):
     """A kind of resource and the names people call it by. `T` is the class of its values."""

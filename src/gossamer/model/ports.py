@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+MAX_PORT = 65_535
+
 
 @dataclass(frozen=True, slots=True)
 class PortSet:
@@ -28,3 +30,17 @@ def port_set(ports: list[tuple[int, int]] | list[int]) -> PortSet:
         else:
             merged.append((low, high))
     return PortSet(tuple(merged))
+
+
+def parse_ports(text: str) -> PortSet | None:
+    """The set that `"25,8080-8090"` names, or None when it is not such a list. Empty text is the empty set."""
+    ranges: list[tuple[int, int]] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        low, dash, high = part.partition("-")
+        if not (low.isdecimal() and (not dash or high.isdecimal())):
+            return None
+        first, last = int(low), int(high if dash else low)
+        if not 0 < first <= last <= MAX_PORT:
+            return None
+        ranges.append((first, last))
+    return port_set(ranges)

@@ -59,6 +59,7 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class InboundRule:
+    # Any of them; empty matches everything.
     matches: tuple[HttpMatch, ...]
     filters: tuple[Filter, ...] = ()
 
@@ -144,13 +145,18 @@ class Queue:
 @dataclass(frozen=True, slots=True)
 class Backend:
     meta: Meta
-    to: Balance | Forward
+    to: Balance | Forward | Nowhere
     queue: Queue = Queue()
 
 
 @dataclass(frozen=True, slots=True)
+class Nowhere:
+    """There is no such backend; a filter beside it answers."""
+
+
+@dataclass(frozen=True, slots=True)
 class RouteBackend:
-    """One share of a rule's traffic. `fail` answers instead: the backend does not exist."""
+    """One share of a rule's traffic."""
 
     weight: int
     backend: Backend
@@ -180,7 +186,7 @@ class OutboundRule:
     matches: tuple[HttpMatch, ...]
     backends: Distribution
     filters: tuple[Filter, ...] = ()
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
@@ -89,7 +90,7 @@ Filter = RequestHeaders | ResponseHeaders | Redirect | Fail
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """Milliseconds; None: no limit. `backend_request` is a resource's only."""
+    """Milliseconds; None: no limit."""
 
     request: int | None = None
     response: int | None = None
@@ -124,7 +125,7 @@ class HttpRule:
     matches: tuple[HttpMatch, ...] = ()
     filters: tuple[Filter, ...] = ()
     backends: tuple[BackendRef, ...] = ()
-    timeouts: Timeouts = Timeouts()
+    timeouts: Timeouts = field(default_factory=Timeouts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,3 +151,8 @@ HTTP_ROUTE: Kind[HttpRoute] = Kind(GATEWAY_GROUP, "HTTPRoute", "httproutes", ("v
 POLICY_HTTP_ROUTE: Kind[HttpRoute] = Kind(
     POLICY_GROUP, "HTTPRoute", "httproutes", ("v1beta3", "v1beta2", "v1beta1", "v1alpha1")
 )
+
+
+def in_precedence(routes: Iterable[HttpRoute]) -> list[HttpRoute]:
+    """Gateway API's order between routes: the oldest first, undated ones last, then by namespace, name and group."""
+    return sorted(routes, key=lambda route: (route.created == 0, route.created, route.key, route.group))

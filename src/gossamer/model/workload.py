@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
+from gossamer.model.authorization import DefaultPolicy
 from gossamer.model.names import IPAddress, Key, Kind, Labels, Origin
 from gossamer.model.ports import PortSet
 
@@ -37,8 +38,10 @@ class Workload:
     addresses: tuple[IPAddress, ...]
     ports: tuple[WorkloadPort, ...] = ()
     labels: Labels = field(default_factory=dict)
-    # Only keys that begin with config.linkerd.io/ or config.gossamer.dev/ matter.
-    annotations: Labels = field(default_factory=dict)
+    # config.linkerd.io/opaque-ports, which replaces the mesh's list (`WorkloadPort.opaque` adds to it). None: not said.
+    opaque_ports: PortSet | None = None
+    # config.linkerd.io/default-inbound-policy
+    default_policy: DefaultPolicy | None = None
     service: str | None = None
     node: str = ""
     zone: str = ""
@@ -46,8 +49,6 @@ class Workload:
     ready: bool = False
     inbound_port: int = INBOUND_PORT
     hostname: str = ""
-    # Until when (seconds since the epoch) what policy refuses is let through and logged (seams 33); 0: not at all.
-    audit_until: int = 0
     origin: Origin = field(default=Origin("run"), compare=False)
 
     @property
@@ -71,7 +72,9 @@ class ExternalWorkload:
     # A port named `linkerd-proxy` is the sidecar's inbound port.
     ports: tuple[WorkloadPort, ...] = ()
     labels: Labels = field(default_factory=dict)
-    annotations: Labels = field(default_factory=dict)
+    opaque_ports: PortSet | None = None
+    default_policy: DefaultPolicy | None = None
+    zone: str = ""
     ready: bool = True
     origin: Origin = field(default=Origin("store"), compare=False)
 
@@ -97,13 +100,13 @@ class ServiceAccount:
 
 @dataclass(frozen=True, slots=True)
 class Namespace:
-    """Carries annotations that its workloads and services inherit."""
+    """Settings that its workloads and services inherit."""
 
     key: Key
     labels: Labels = field(default_factory=dict)
-    annotations: Labels = field(default_factory=dict)
     # None: not annotated.
     opaque_ports: PortSet | None = None
+    default_policy: DefaultPolicy | None = None
     origin: Origin = field(default=Origin("store"), compare=False)
 
     @property

@@ -1,0 +1,1 @@
+"""What a workload's port accepts, from whom: snapshot → inbound configuration. Pure."""

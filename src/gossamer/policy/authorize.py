@@ -1,0 +1,170 @@
+"""Who may: authorizations of a Server, of a route, and of the defaults.
+
+What refers to something that does not exist authorizes nobody: an authorization is dropped, never widened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from ipaddress import ip_network
+from typing import TypeVar
+
+from gossamer.model.authorization import (
+    AUDIT_WINDOW,
+    AUTHORIZATION_POLICY,
+    MESH_TLS_AUTHENTICATION,
+    NETWORK_AUTHENTICATION,
+    SERVER,
+    SERVER_AUTHORIZATION,
+    AuthorizationPolicy,
+    DefaultPolicy,
+    MeshTLSAuthentication,
+    Network,
+    Server,
+    ServerAuthorization,
+    TargetRef,
+)
+from gossamer.model.names import Default, Key, identity, meta
+from gossamer.model.proxy_config import Authorization, Identities, Unauthenticated
+from gossamer.model.route import HttpRoute
+from gossamer.model.snapshot import View
+from gossamer.model.workload import NAMESPACE, SERVICE_ACCOUNT
+
+T = TypeVar("T")
+EVERYWHERE = (Network(ip_network("0.0.0.0/0")), Network(ip_network("::/0")))
+ANYONE_WITH_A_CERTIFICATE = Identities(suffixes=((),))
+
+
+def for_server(view: View, server: Server) -> tuple[Authorization, ...]:
+    """Of everything that names the Server or its namespace, then of its own `accessPolicy`. Order: kind, then name."""
+    found: list[Authorization | None] = [
+        _server_authorization(view, saz)
+        for saz in _sorted(view.within(SERVER_AUTHORIZATION, server.key.namespace, server.key.cluster))
+        if _selects(saz, server)
+    ]
+    found += [_policy(view, policy) for policy in _policies(view, server.key) if _targets_server(policy, server)]
+    return (*(one for one in found if one is not None), *by_default(view, server.access_policy))
+
+
+def for_route(view: View, route: HttpRoute) -> tuple[Authorization, ...]:
+    """Of every policy that names the route; they are in addition to the Server's."""
+    found = [_policy(view, policy) for policy in _policies(view, route.key) if _targets_route(policy, route)]
+    return tuple(one for one in found if one is not None)
+
+
+def by_default(view: View, policy: DefaultPolicy) -> tuple[Authorization, ...]:
+    """What a default policy admits (reference §1.4); `deny` admits nobody."""
+    authenticated, within_cluster = _DEFAULTS[policy]
+    if authenticated is None:
+        return ()
+    networks = tuple(Network(net) for net in view.mesh.cluster_networks) if within_cluster else EVERYWHERE
+    clients = ANYONE_WITH_A_CERTIFICATE if authenticated else Unauthenticated()
+    return (Authorization(Default(policy.value), networks, clients),)
+
+
+def audited(view: View, workload: Key) -> tuple[Authorization, ...]:
+    """Break-glass: last in order, so that it is used only where nothing else admits; still mesh TLS (seams 33)."""
+    if view.get(AUDIT_WINDOW, workload) is None:
+        return ()
+    return (Authorization(Default("audit"), EVERYWHERE, ANYONE_WITH_A_CERTIFICATE),)
+
+
+# policy → (a certificate is needed, or None for nobody at all; only from the cluster's networks)
+_DEFAULTS: dict[DefaultPolicy, tuple[bool | None, bool]] = {
+    DefaultPolicy.ALL_UNAUTHENTICATED: (False, False),
+    DefaultPolicy.ALL_AUTHENTICATED: (True, False),
+    DefaultPolicy.CLUSTER_UNAUTHENTICATED: (False, True),
+    DefaultPolicy.CLUSTER_AUTHENTICATED: (True, True),
+    DefaultPolicy.DENY: (None, False),
+    DefaultPolicy.AUDIT: (False, False),
+}
+
+
+def _policies(view: View, beside: Key) -> list[AuthorizationPolicy]:
+    return _sorted(view.within(AUTHORIZATION_POLICY, beside.namespace, beside.cluster))
+
+
+def _sorted(named: Mapping[str, T]) -> list[T]:
+    return [named[name] for name in sorted(named)]
+
+
+def _targets_server(policy: AuthorizationPolicy, server: Server) -> bool:
+    target = policy.target
+    if target.kind == NAMESPACE.name:
+        return target.name == server.key.namespace
+    return (target.group, target.kind, target.name) == (SERVER.group, SERVER.name, server.key.name)
+
+
+def _targets_route(policy: AuthorizationPolicy, route: HttpRoute) -> bool:
+    target = policy.target
+    return (target.group, target.kind, target.name) == (route.group, route.kind.name, route.key.name)
+
+
+def _policy(view: View, policy: AuthorizationPolicy) -> Authorization | None:
+    """All of `requiredAuthenticationRefs` at once, or None when one of them leads nowhere."""
+    clients: Unauthenticated | Identities = Unauthenticated()
+    networks: tuple[Network, ...] = EVERYWHERE
+    for required in policy.required:
+        key = _refers(required, policy.key)
+        if required.kind == NETWORK_AUTHENTICATION.name:
+            network = view.get(NETWORK_AUTHENTICATION, key)
+            if network is None:
+                return None
+            networks = network.networks
+        elif required.kind == MESH_TLS_AUTHENTICATION.name:
+            mesh_tls = view.get(MESH_TLS_AUTHENTICATION, key)
+            if mesh_tls is None:
+                return None
+            clients = _identities(view, mesh_tls)
+        else:
+            clients = Identities(exact=(_account(view, key.namespace, key.name),))
+    return Authorization(meta(AUTHORIZATION_POLICY, policy.key), networks, clients)
+
+
+def _identities(view: View, authentication: MeshTLSAuthentication) -> Identities:
+    names = list(authentication.identities)
+    for ref in authentication.identity_refs:
+        if ref.kind == SERVICE_ACCOUNT.name:
+            names.append(_account(view, ref.namespace or authentication.key.namespace, ref.name))
+        else:
+            mesh = view.mesh
+            names.append(f"*.{ref.name}.serviceaccount.identity.{mesh.control_namespace}.{mesh.trust_domain}")
+    return match_identities(names)
+
+
+def match_identities(names: list[str]) -> Identities:
+    """Exact names, `*.suffix` and `*`, as people write them."""
+    exact = tuple(sorted({name for name in names if name != "*" and not name.startswith("*.")}))
+    suffixes = tuple(sorted({tuple(name.split(".")[1:]) for name in names if name == "*" or name.startswith("*.")}))
+    return Identities(exact, suffixes)
+
+
+def _account(view: View, namespace: str, name: str) -> str:
+    return identity(name, namespace, view.mesh.control_namespace, view.mesh.trust_domain)
+
+
+def _refers(ref: TargetRef, beside: Key) -> Key:
+    return Key(beside.cluster, ref.namespace or beside.namespace, ref.name)
+
+
+def _selects(authorization: ServerAuthorization, server: Server) -> bool:
+    if authorization.server_name is not None:
+        return authorization.server_name == server.key.name
+    return authorization.server_selector.matches(server.labels)
+
+
+def _server_authorization(view: View, authorization: ServerAuthorization) -> Authorization:
+    client = authorization.client
+    networks = client.networks or tuple(Network(net) for net in view.mesh.cluster_networks)
+    clients: Unauthenticated | Identities
+    if client.unauthenticated:
+        clients = Unauthenticated()
+    elif client.unauthenticated_tls:
+        clients = Unauthenticated(tls=True)
+    else:
+        accounts = [
+            _account(view, namespace or authorization.key.namespace, name)
+            for namespace, name in client.service_accounts
+        ]
+        clients = match_identities([*client.identities, *accounts])
+    return Authorization(meta(SERVER_AUTHORIZATION, authorization.key), networks, clients)
