@@ -10,6 +10,8 @@ pub mod edge;
 pub mod failure;
 pub mod key;
 pub mod latency;
+pub mod log;
+pub mod prometheus;
 pub mod registry;
 
 pub use control::{Control, IdentityMetrics};
