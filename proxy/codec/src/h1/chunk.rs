@@ -1,0 +1,1 @@
+//! The chunked coding, byte by byte where needed and slice by slice where possible.

@@ -1,0 +1,1 @@
+//! Heads: bytes to [`Request`](crate::Request) and [`Response`](crate::Response).

@@ -1,0 +1,145 @@
+//! Character classes and comparisons of HTTP text (RFC 9110 5.6.2, 5.5).
+
+use crate::head::Known;
+
+const TOKEN: u8 = 1;
+const UPPER: u8 = 2;
+const VALUE: u8 = 4;
+const TARGET: u8 = 8;
+
+/// What each byte may be part of.
+const CLASS: [u8; 256] = classes();
+
+const fn classes() -> [u8; 256] {
+    let mut table = [0u8; 256];
+    let mut b = 0;
+    while b < 256 {
+        let c = b as u8;
+        let alnum = c.is_ascii_alphanumeric();
+        let mark = matches!(
+            c,
+            b'!' | b'#' | b'$' | b'%' | b'&' | b'\'' | b'*' | b'+' | b'-' | b'.' | b'^' | b'_' | b'`' | b'|' | b'~'
+        );
+        if alnum || mark {
+            table[b] |= TOKEN;
+        }
+        if c.is_ascii_uppercase() {
+            table[b] |= UPPER;
+        }
+        if c == b'\t' || (c >= 0x20 && c != 0x7f) {
+            table[b] |= VALUE;
+        }
+        if c > 0x20 && c != 0x7f {
+            table[b] |= TARGET;
+        }
+        b += 1;
+    }
+    table
+}
+
+#[inline]
+pub fn is_token(byte: u8) -> bool {
+    CLASS[byte as usize] & TOKEN != 0
+}
+
+/// A character of a lower-case field name, as HTTP/2 demands.
+#[inline]
+pub fn is_lower_token(byte: u8) -> bool {
+    CLASS[byte as usize] & (TOKEN | UPPER) == TOKEN
+}
+
+/// Visible characters, space, tab and bytes from 0x80 (obs-text).
+#[inline]
+pub fn is_value(byte: u8) -> bool {
+    CLASS[byte as usize] & VALUE != 0
+}
+
+/// Anything visible, and bytes from 0x80, which are forwarded as they are.
+#[inline]
+pub fn is_target(byte: u8) -> bool {
+    CLASS[byte as usize] & TARGET != 0
+}
+
+#[inline]
+pub fn eq_ignore_case(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.eq_ignore_ascii_case(b)
+}
+
+/// Removes spaces and tabs at both ends.
+pub fn trim(mut value: &[u8]) -> &[u8] {
+    while let [b' ' | b'\t', rest @ ..] = value {
+        value = rest;
+    }
+    while let [rest @ .., b' ' | b'\t'] = value {
+        value = rest;
+    }
+    value
+}
+
+/// The non-empty elements of a comma list.
+pub fn elements(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    value.split(|b| *b == b',').map(trim).filter(|element| !element.is_empty())
+}
+
+/// Digits only, no sign, no overflow.
+pub fn decimal(text: &[u8]) -> Option<u64> {
+    if text.is_empty() {
+        return None;
+    }
+    text.iter().try_fold(0u64, |sum, b| {
+        let digit = b.wrapping_sub(b'0');
+        if digit > 9 {
+            return None;
+        }
+        sum.checked_mul(10)?.checked_add(u64::from(digit))
+    })
+}
+
+/// What the codec knows about a field name, in any case.
+#[inline]
+pub fn known(name: &[u8]) -> Known {
+    let is = |text: &[u8], known: Known| if name.eq_ignore_ascii_case(text) { known } else { Known::Other };
+    match (name.len(), name.first().map(|b| b | 0x20)) {
+        (2, Some(b't')) => is(b"te", Known::Te),
+        (4, Some(b'h')) => is(b"host", Known::Host),
+        (6, Some(b'c')) => is(b"cookie", Known::Cookie),
+        (6, Some(b'e')) => is(b"expect", Known::Expect),
+        (7, Some(b'u')) => is(b"upgrade", Known::Upgrade),
+        (10, Some(b'c')) => is(b"connection", Known::Connection),
+        (10, Some(b'k')) => is(b"keep-alive", Known::KeepAlive),
+        (14, Some(b'c')) => is(b"content-length", Known::ContentLength),
+        (14, Some(b'h')) => is(b"http2-settings", Known::Http2Settings),
+        (16, Some(b'p')) => is(b"proxy-connection", Known::ProxyConnection),
+        (17, Some(b't')) => is(b"transfer-encoding", Known::TransferEncoding),
+        (4.., Some(b'l')) if name[..4].eq_ignore_ascii_case(b"l5d-") => Known::Mesh,
+        _ => Known::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn known_names_are_found_in_any_case() {
+        assert_eq!(known(b"HOST"), Known::Host);
+        assert_eq!(known(b"Content-Length"), Known::ContentLength);
+        assert_eq!(known(b"L5D-Client-Id"), Known::Mesh);
+        assert_eq!(known(b"l5d"), Known::Other);
+        assert_eq!(known(b""), Known::Other);
+    }
+
+    #[test]
+    fn decimal_refuses_signs_spaces_and_overflow() {
+        assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
+        for bad in [&b""[..], b"+1", b"-1", b" 1", b"1 ", b"0x1", b"18446744073709551616", b"1,1"] {
+            assert_eq!(decimal(bad), None, "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn trim_and_elements_drop_only_outer_blanks() {
+        assert_eq!(trim(b" \ta b\t "), b"a b");
+        assert_eq!(elements(b"a, ,b ,").collect::<Vec<_>>(), [b"a", b"b"]);
+    }
+}
