@@ -1,0 +1,328 @@
+"""One connection of the server: an asyncio Protocol around `frames`, with a table of calls and one write per turn."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from typing import TYPE_CHECKING, cast
+
+from gossamer.kit.grpc import message
+from gossamer.kit.grpc.calls import Call, Context
+from gossamer.kit.grpc.fields import Fields, encode
+from gossamer.kit.grpc.frames import Connection, ConnectionFailed, Data, Error, H2Stream, Headers, Reset, Writable
+from gossamer.kit.grpc.status import Code, Status
+from gossamer.kit.peer import Credentials, credentials
+
+if TYPE_CHECKING:
+    from gossamer.kit.grpc.server import Server
+
+# Written in one turn of the loop before the other connections have theirs.
+CHUNK = 256 * 1024
+# Answers to control frames that may wait for a peer that does not read.
+UNREAD = 1 << 20
+
+_NOT_GRPC = b"This is a gRPC server.\n"
+_log = logging.getLogger("gossamer.grpc")
+
+
+class Link(asyncio.Protocol):
+    __slots__ = (
+        "_buffered",
+        "_credentials",
+        "_dirty",
+        "_going",
+        "_heard",
+        "_paused",
+        "_pinged",
+        "_plain",
+        "_server",
+        "_since",
+        "_transport",
+        "connection",
+        "loop",
+    )
+
+    def __init__(self, server: Server) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.connection = Connection(server=True, limits=server.limits)
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+        self._credentials: Credentials | None = None
+        self._dirty: dict[Call, None] = {}
+        # Bodies of answers to what is not gRPC.
+        self._plain: dict[H2Stream, bytes] = {}
+        self._buffered = 0
+        self._paused = False
+        self._going = False
+        self._since = self._heard = self._pinged = self.loop.time()
+
+    # asyncio calls these.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)  # uvloop's are not subclasses
+        refusal = self._server.refuse() or self._admit(transport)
+        if refusal is not None:
+            _log.warning("refused a connection: %s", refusal)
+            self.abort()
+            return
+        self._server.links.add(self)
+        self._server.schedule(self)
+
+    def data_received(self, data: bytes) -> None:
+        now = self._heard = self.loop.time()
+        if self._going:
+            return
+        try:
+            events = self.connection.receive(data, now)
+        except ConnectionFailed as failed:
+            _log.info("closing a connection: %s", failed)
+            self._going = True
+            self.close()
+            return
+        for event in events:
+            if type(event) is Headers:
+                self._on_headers(event.stream, event.fields, event.end, now)
+            elif type(event) is Data:
+                self._on_data(event.stream, event.data, event.end)
+            elif type(event) is Writable:
+                self._on_writable(event.stream)
+            elif type(event) is Reset:
+                self._plain.pop(event.stream, None)
+                call = event.stream.user
+                if call is not None:
+                    call.ended()
+        if self._paused and self.connection.waiting > UNREAD:
+            self.abort()
+        elif self.connection.pending or self._dirty:
+            self._server.schedule(self)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+        self._since = self.loop.time()
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._server.schedule(self)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._going = True
+        self._transport = None
+        self._server.links.discard(self)
+        self._dirty.clear()
+        self._plain.clear()
+        for row in tuple(self.connection.streams.values()):
+            call = row.user
+            if call is not None:
+                call.ended()
+        self.connection.streams.clear()
+
+    # The server calls these.
+
+    @property
+    def calls(self) -> int:
+        return len(self.connection.streams)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.connection.streams) or self.unwritten
+
+    @property
+    def unwritten(self) -> bool:
+        transport = self._transport
+        return transport is not None and transport.get_write_buffer_size() > 0
+
+    def flush(self) -> None:
+        """Writes what the peer can take, once."""
+        transport = self._transport
+        if transport is None or self._paused or transport.is_closing():
+            return
+        connection = self.connection
+        dirty = self._dirty
+        while dirty and connection.waiting < CHUNK:
+            call = next(iter(dirty))
+            if not call.write():
+                break
+            dirty.pop(call, None)
+        if self._plain:
+            self._flush_plain()
+        data = connection.take()
+        if data:
+            transport.write(data)
+        if dirty and not self._paused and connection.window > 0:
+            self._server.schedule(self)
+
+    def go_away(self) -> None:
+        if not self.connection.draining:
+            self.connection.go_away(Error.NO_ERROR, "restarting")
+            self._server.schedule(self)
+
+    def close(self) -> None:
+        """Writes what is waiting (a GOAWAY above all), then closes."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        data = self.connection.take()
+        if data and not self._paused:
+            transport.write(data)
+        transport.close()
+
+    def abort(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+    def overdue(self, now: float) -> str | None:
+        """Why the connection must be closed, if so. Sends a keep-alive PING when it has been silent."""
+        limits = self._server.limits
+        if self._transport is None:
+            return None
+        if (self._paused or self._transport.is_closing()) and now - max(self._since, self._heard) > limits.stalled:
+            return "the peer reads nothing"
+        if self._paused and now - self._since > limits.stalled:
+            return "the peer reads nothing"
+        if self.connection.incomplete and now - self._heard > limits.incomplete:
+            return "the peer stopped in the middle of a frame"
+        if self._pinged > self._heard and now - self._pinged > limits.idle_answer:
+            return "the peer did not answer a PING"
+        if now - self._heard > limits.idle and self._pinged <= self._heard:
+            self._pinged = now
+            self.connection.ping()
+            self._server.schedule(self)
+        for row in tuple(self.connection.streams.values()):
+            call = row.user
+            if call is not None and not row.remote_closed and now - call.began > limits.incomplete:
+                call.finish(Status(Code.DEADLINE_EXCEEDED, "the request did not end"))
+        return None
+
+    # Calls call these.
+
+    def ready(self, call: Call) -> None:
+        """The call has something to write."""
+        if self._transport is not None:
+            self._dirty[call] = None
+            self._server.schedule(self)
+
+    def forget(self, call: Call) -> None:
+        self._dirty.pop(call, None)
+        call.row.user = None
+
+    # Requests.
+
+    def _admit(self, transport: asyncio.BaseTransport) -> str | None:
+        raw = transport.get_extra_info("socket")
+        if raw is None or raw.family != socket.AF_UNIX:
+            return "no credentials" if self._server.admit else None
+        with socket.socket(fileno=os.dup(raw.fileno())) as connection:
+            self._credentials = credentials(connection)
+        return self._server.admit(self._credentials) if self._server.admit else None
+
+    def _on_headers(self, row: H2Stream, fields: Fields, end: bool, now: float) -> None:
+        if row.user is not None or row.local_closed:
+            if end and row.user is not None:
+                self._complete(row.user)  # trailers of a request: nothing in them is for us
+            return
+        try:
+            call = self._call(row, fields, now)
+        except Status as status:
+            self.connection.send_headers(row, message.trailers(status, only=True), end=True)
+            if not row.remote_closed:
+                self.connection.reset(row, Error.NO_ERROR)
+            return
+        if call is None:
+            return
+        row.user = call
+        if end:
+            self._complete(call)
+
+    def _call(self, row: H2Stream, fields: Fields, now: float) -> Call | None:
+        """The call that a request's head asks for; None when it was answered as plain HTTP. Raises `Status`."""
+        server = self._server
+        path = method = content = b""
+        peer: bytes | None = None
+        deadline: float | None = None
+        metadata: dict[str, str] = {}
+        for name, value in fields:
+            if name == b":path":
+                path = value
+            elif name == b":method":
+                method = value
+            elif name == b"content-type":
+                content = value
+            elif name == b"grpc-timeout":
+                deadline = now + message.timeout(value)
+            elif name == b"grpc-encoding":
+                if value != b"identity":
+                    raise Status(Code.UNIMPLEMENTED, f"grpc-encoding {value.decode('latin-1')} is not understood")
+            elif name == server.peer_header:
+                if peer is not None:
+                    raise Status(Code.UNAUTHENTICATED, "the caller's identity was given twice")
+                peer = value
+            elif name[:1] != b":":
+                metadata[name.decode("latin-1")] = value.decode("latin-1")
+        if method != b"POST" or content.split(b";")[0].split(b"+")[0] != b"application/grpc":
+            self._not_grpc(row, b"405" if method != b"POST" else b"415")
+            return None
+        found = server.methods.get(path)
+        if found is None:
+            raise Status(Code.UNIMPLEMENTED, f"no method {path.decode('latin-1')}")
+        name_of_peer = peer.decode("latin-1") if peer else None
+        return Call(self, row, found, Context(name_of_peer, metadata, deadline, self._credentials), now)
+
+    def _on_data(self, row: H2Stream, data: bytes, end: bool) -> None:
+        call = row.user
+        if call is None:
+            return
+        if call.body is None and not call.closed:
+            call.body = bytearray()
+        if call.body is not None:
+            call.body += data
+            self._buffered += len(data)
+            if self._buffered > self._server.limits.buffered:
+                self._refuse(call, Status(Code.RESOURCE_EXHAUSTED, "too many unfinished requests"))
+                return
+        if end:
+            self._complete(call)
+        elif call.body is not None:
+            try:
+                message.unprefixed(call.body, self._server.limits.message, complete=False)
+            except Status as status:
+                self._refuse(call, status)
+
+    def _complete(self, call: Call) -> None:
+        body = call.body or b""
+        self._buffered -= len(body)
+        call.body = None
+        if call.closed:
+            return
+        try:
+            request = message.unprefixed(body, self._server.limits.message, complete=True)
+        except Status as status:
+            call.finish(status)
+            return
+        assert request is not None
+        call.start(request)
+
+    def _refuse(self, call: Call, status: Status) -> None:
+        self._buffered -= len(call.body or b"")
+        call.body = None
+        call.finish(status)
+
+    def _on_writable(self, row: H2Stream | None) -> None:
+        if row is not None and row.user is not None:
+            self._dirty[row.user] = None
+
+    def _not_grpc(self, row: H2Stream, status: bytes) -> None:
+        fields = [(b":status", status), (b"content-type", b"text/plain"), (b"content-length", b"%d" % len(_NOT_GRPC))]
+        self.connection.send_headers(row, encode(fields), end=False)
+        self._plain[row] = _NOT_GRPC
+
+    def _flush_plain(self) -> None:
+        for row, body in tuple(self._plain.items()):
+            left = body[self.connection.send_data(row, body, end=True) :]
+            if row.local_closed:
+                del self._plain[row]
+                if not row.remote_closed:
+                    self.connection.reset(row, Error.NO_ERROR)
+            else:
+                self._plain[row] = left
