@@ -38,6 +38,8 @@ PROGRAMS = (
     Program("psql", "usr/lib/postgresql/15/bin/psql", ("postgresql-client-15",)),
     Program("node", "usr/bin/node", ("nodejs",)),
     Program("wrk", "usr/bin/wrk", ("wrk",)),
+    Program("haproxy", "usr/sbin/haproxy", ("haproxy",)),
+    Program("openssl headers", "usr/include/openssl/ssl.h", ("libssl-dev",)),
 )
 
 
