@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::endpoint::Endpoint;
 use crate::meta::Meta;
-use crate::route::{GrpcMatch, HeaderModifier, HostMatch, HttpMatch, Redirect};
+use crate::route::{self, GrpcMatch, HeaderModifier, HostMatch, HttpMatch, Match, Redirect};
 
 /// Why there is no policy for a destination; each is an answer to the caller, never a detour.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -211,4 +211,69 @@ pub fn as_addressed(address: SocketAddr) -> Endpoint {
         authority_override: None,
         labels: Default::default(),
     }
+}
+
+impl<M: Match> route::Route for Route<M> {
+    type Match = M;
+    type Rule = Rule<M>;
+    fn hosts(&self) -> &[HostMatch] {
+        &self.hosts
+    }
+    fn rules(&self) -> &[Rule<M>] {
+        &self.rules
+    }
+    fn matches(rule: &Rule<M>) -> &[M] {
+        &rule.matches
+    }
+}
+
+/// The route for bytes: the one with the closest SNI; without SNI, or for opaque TCP, the first that asks for none.
+pub fn find_opaque<'r>(routes: &'r [OpaqueRoute], sni: Option<&str>) -> Option<&'r OpaqueRoute> {
+    let mut best = None;
+    for route in routes {
+        let closeness = match sni {
+            _ if route.snis.is_empty() => Some(None),
+            Some(sni) => route.snis.iter().filter_map(|name| name.closeness(sni.as_bytes())).max().map(Some),
+            None => None,
+        };
+        if let Some(closeness) = closeness
+            && best.is_none_or(|(other, _)| closeness > other)
+        {
+            best = Some((closeness, route));
+        }
+    }
+    best.map(|(_, route)| route)
+}
+
+impl Distribution {
+    /// Which backend a request or connection goes to. Those for which `available` is false are passed over, unless it
+    /// is false for all: then the choice is made as if it were true, so that the request waits there.
+    pub fn pick(&self, rng: u64, available: impl Fn(&Backend) -> bool) -> Option<&RouteBackend> {
+        match self {
+            Distribution::Empty => None,
+            Distribution::FirstAvailable(backends) => {
+                backends.iter().find(|route| available(&route.backend)).or_else(|| backends.first())
+            }
+            Distribution::Random(backends) => {
+                by_weight(backends, rng, &available).or_else(|| by_weight(backends, rng, &|_| true))
+            }
+        }
+    }
+}
+
+fn by_weight<'d>(
+    backends: &'d [(u32, RouteBackend)],
+    rng: u64,
+    available: &dyn Fn(&Backend) -> bool,
+) -> Option<&'d RouteBackend> {
+    let usable = || backends.iter().filter(|(weight, route)| *weight > 0 && available(&route.backend));
+    let total: u64 = usable().map(|(weight, _)| u64::from(*weight)).sum();
+    let mut left = crate::balance::below(rng, total)?;
+    for (weight, route) in usable() {
+        match left.checked_sub(u64::from(*weight)) {
+            Some(rest) => left = rest,
+            None => return Some(route),
+        }
+    }
+    None
 }
