@@ -39,9 +39,9 @@ def namespace_key(within: Key) -> Key:
     return Key(within.cluster, "", within.namespace)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Kind(Generic[T]):
-    """A kind of resource and the names people call it by. `T` is the class of its values."""
+    """A kind of resource and the names people call it by. `T` is the class of its values. Each exists once."""
 
     group: str
     name: str

@@ -293,7 +293,8 @@ class ProfileConfig:
     opaque: bool = False
     endpoint: Endpoint | None = None
     parent: Meta | None = None
-    retry_budget: RetryBudget = RetryBudget()
+    # None only for a port that its service does not define.
+    retry_budget: RetryBudget | None = field(default_factory=RetryBudget)
 
 
 # --- names and trust -------------------------------------------------------------------------------------------

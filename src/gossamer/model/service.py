@@ -31,7 +31,10 @@ class Service:
     headless: bool = False
     # Name elsewhere that this one stands for (type ExternalName).
     external_name: str = ""
-    # None: not annotated, so the namespace and then the mesh decide.
+    # Made by `run` for its workloads (seams 23): their own port mapping counts before `ports`.
+    owned: bool = False
+    # None: not annotated, so the namespace and then the mesh decide. For an owned one, what `run` was told to add to
+    # the mesh's list is in here.
     opaque_ports: PortSet | None = None
     publish_not_ready: bool = False
     # internalTrafficPolicy: Local

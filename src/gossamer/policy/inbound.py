@@ -15,6 +15,7 @@ from gossamer.model.proxy_config import (
     OpaqueInbound,
     TlsInbound,
 )
+from gossamer.model.selection import is_opaque, server_for
 from gossamer.model.snapshot import View
 from gossamer.model.subscription import Inbound
 from gossamer.model.workload import EXTERNAL_WORKLOAD, NAMESPACE, WORKLOAD, ExternalWorkload, Workload
@@ -42,26 +43,6 @@ def inbound(view: View, asked: Inbound) -> InboundConfig | NotFound:
     )
 
 
-def server_for(view: View, workload: Workload | ExternalWorkload, port: int) -> Server | None:
-    """The Server that decides for a port: of several, the oldest, then the first by name."""
-    servers = view.within(SERVER, workload.key.namespace, workload.key.cluster)
-    chosen = [server for server in servers.values() if selects(server, workload, port)]
-    return min(chosen, key=lambda server: (server.created == 0, server.created, server.key.name), default=None)
-
-
-def selects(server: Server, workload: Workload | ExternalWorkload, port: int) -> bool:
-    """Whether a Server is about this port. Programs started by `run` are pods and external workloads alike."""
-    if isinstance(workload, ExternalWorkload):
-        selectors = [server.external_workload_selector]
-    else:
-        selectors = [server.pod_selector, server.external_workload_selector]
-    if not any(selector is not None and selector.matches(workload.labels) for selector in selectors):
-        return False
-    if isinstance(server.port, int):
-        return server.port == port
-    return any(named.name == server.port and named.target == port for named in workload.ports)
-
-
 def default_policy(view: View, workload: Workload | ExternalWorkload) -> DefaultPolicy:
     """The nearest annotation: the workload's, its namespace's, else the mesh's setting. Read live, not at start."""
     if workload.default_policy is not None:
@@ -69,18 +50,6 @@ def default_policy(view: View, workload: Workload | ExternalWorkload) -> Default
     namespace = view.get(NAMESPACE, namespace_key(workload.key))
     inherited = namespace.default_policy if namespace else None
     return inherited or view.mesh.default_policy
-
-
-def is_opaque(view: View, workload: Workload | ExternalWorkload, port: int) -> bool:
-    """Whether a port no Server selects carries bytes that must not be looked into."""
-    if any(known.target == port and known.opaque for known in workload.ports):
-        return True
-    if workload.opaque_ports is not None:
-        return port in workload.opaque_ports
-    namespace = view.get(NAMESPACE, namespace_key(workload.key))
-    if namespace is not None and namespace.opaque_ports is not None:
-        return port in namespace.opaque_ports
-    return port in view.mesh.opaque_ports
 
 
 def _workload(view: View, asked: Inbound) -> Workload | ExternalWorkload | None:

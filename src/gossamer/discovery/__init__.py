@@ -1,0 +1,1 @@
+"""Where traffic goes, and how: snapshot → outbound configuration, endpoints, profiles, names. Pure."""

@@ -1,0 +1,46 @@
+"""One workload's port, as a client has to treat it: whom to expect there, and what its sidecar understands."""
+
+from __future__ import annotations
+
+from gossamer.model.names import IPAddress, Labels, Resource, is_uri, meta
+from gossamer.model.proxy_config import Endpoint, Tls
+from gossamer.model.selection import takes_opaque
+from gossamer.model.snapshot import View
+from gossamer.model.workload import EXTERNAL_WORKLOAD, ExternalWorkload, Workload
+
+Peer = Workload | ExternalWorkload
+
+
+def endpoint_of(view: View, peer: Peer, port: int, address: IPAddress, zone: str = "") -> Endpoint:
+    """`zone` where something other than the workload itself knows it."""
+    meshed = bool(peer.identity)
+    opaque = meshed and takes_opaque(view, peer, port)
+    return Endpoint(
+        address,
+        port,
+        Tls(peer.identity, _server_name(peer)) if meshed else None,
+        h2=meshed and not opaque,
+        opaque=opaque,
+        inbound_port=peer.inbound_port if meshed else None,
+        labels={**_labels(peer), "zone": zone or peer.zone},
+        meta=_reference(peer),
+    )
+
+
+def _labels(peer: Peer) -> Labels:
+    if isinstance(peer, ExternalWorkload):
+        return {"external_workload": peer.key.name}
+    return {"pod": peer.key.name, "serviceaccount": peer.service_account}
+
+
+def _server_name(peer: Peer) -> str:
+    """The SNI to send. A URI is none, so a workload with a URI identity has to say one."""
+    if isinstance(peer, ExternalWorkload) and peer.server_name:
+        return peer.server_name
+    return "" if is_uri(peer.identity) else peer.identity
+
+
+def _reference(peer: Peer) -> Resource:
+    if isinstance(peer, ExternalWorkload):
+        return meta(EXTERNAL_WORKLOAD, peer.key)
+    return Resource("core", "Pod", peer.key.namespace, peer.key.name)

@@ -1,0 +1,140 @@
+"""Where the traffic of a service's port goes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+
+from gossamer.discovery import lookup
+from gossamer.discovery.endpoint import Peer, endpoint_of
+from gossamer.model.names import Key
+from gossamer.model.proxy_config import Endpoint, EndpointSet, Invalid, NotFound
+from gossamer.model.service import ENDPOINT_SLICE, EndpointSlice, Service, ServicePort, SliceEndpoint
+from gossamer.model.snapshot import View
+from gossamer.model.subscription import Endpoints, Source
+from gossamer.model.workload import EXTERNAL_WORKLOAD, WORKLOAD, ExternalWorkload, Workload
+
+
+def endpoints(view: View, asked: Endpoints) -> EndpointSet | NotFound | Invalid:
+    """Every ready endpoint, sorted; NotFound without a service, Invalid for what is not a service's name."""
+    name = lookup.parse(asked.target.name, view.mesh.cluster_domain)
+    service = lookup.find(view, name) if name else None
+    if name is None or (service is not None and service.external_name):
+        return Invalid(f"Invalid authority: {asked.target.name}:{asked.target.port}")
+    if service is None:
+        return NotFound(f"Service {name.service.name}.{name.service.namespace} not found")
+    candidates = _near(list(_candidates(view, service, asked.target.port, name.instance)), service, asked.source)
+    found = {(one.endpoint.address, one.endpoint.port): _located(one.endpoint, asked.source) for one in candidates}
+    ordered = sorted(found.values(), key=lambda one: (one.address.version, one.address, one.port))
+    return EndpointSet(tuple(ordered), {"namespace": service.key.namespace, "service": service.key.name})
+
+
+def members(view: View, service: Service) -> Iterator[Workload]:
+    """The workloads that are endpoints of a service when they are ready: selected by it, or started for it."""
+    for workload in view.within(WORKLOAD, service.key.namespace, service.key.cluster).values():
+        selected = service.selector is not None and service.selector.matches(workload.labels)
+        if selected or workload.service == service.key.name:
+            yield workload
+
+
+def instance_name(workload: Workload) -> str:
+    """What stands before the service's name in the name of one of its workloads."""
+    return workload.hostname or workload.key.name
+
+
+def instance(view: View, service: Key, name: str) -> Workload | None:
+    """The workload that `name.service.namespace.svc…` names, ready or not."""
+    found = lookup.find(view, lookup.ServiceName(service))
+    return next((one for one in members(view, found) if instance_name(one) == name), None) if found else None
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    """An endpoint with what decides whether this client should use it."""
+
+    endpoint: Endpoint
+    node: str = ""
+    for_zones: tuple[str, ...] = ()
+
+
+def _candidates(view: View, service: Service, port: int, instance: str) -> Iterator[_Candidate]:
+    """From what is written, then from the workloads themselves: of two for one address the later one stays."""
+    named = service.port(port)
+    for written in view.within(ENDPOINT_SLICE, service.key.namespace, service.key.cluster).values():
+        if written.service == service.key.name:
+            yield from _of_slice(view, service, written, _slice_port(written, named, port), instance)
+    if not instance:
+        yield from _externals(view, service, named, port)
+    for workload in members(view, service):
+        target = _target(service, workload, named, port)
+        wanted = not instance or instance_name(workload) == instance
+        if target is not None and wanted and (workload.ready or service.publish_not_ready):
+            yield _Candidate(endpoint_of(view, workload, target, workload.address), workload.node)
+
+
+def _externals(view: View, service: Service, named: ServicePort | None, port: int) -> Iterator[_Candidate]:
+    if service.selector is None:
+        return
+    for external in view.within(EXTERNAL_WORKLOAD, service.key.namespace, service.key.cluster).values():
+        target = _target(service, external, named, port)
+        if target is not None and external.ready and service.selector.matches(external.labels):
+            yield from (_Candidate(endpoint_of(view, external, target, address)) for address in external.addresses)
+
+
+def _of_slice(
+    view: View, service: Service, written: EndpointSlice, port: int | None, instance: str
+) -> Iterator[_Candidate]:
+    for one in written.endpoints if port is not None else ():
+        wanted = not instance or instance in (one.hostname, one.target.name if one.target else "")
+        if wanted and (one.ready or service.publish_not_ready):
+            peer = _peer(view, one)
+            for address in one.addresses:
+                plain = Endpoint(address, port or 0, labels={"zone": one.zone})
+                endpoint = endpoint_of(view, peer, port or 0, address, one.zone) if peer else plain
+                yield _Candidate(endpoint, one.node, one.for_zones)
+
+
+def _slice_port(written: EndpointSlice, named: ServicePort | None, port: int) -> int | None:
+    """A slice's port is the service's of the same name; one that the service does not define is asked for directly."""
+    if named is None:
+        return next((one.port for one in written.ports if one.port == port), None)
+    return next((one.port for one in written.ports if one.name == named.name), None)
+
+
+def _peer(view: View, one: SliceEndpoint) -> Peer | None:
+    """What is behind a written endpoint, as far as it is known here."""
+    if one.target is not None and one.target_kind == "Pod":
+        return view.get(WORKLOAD, one.target)
+    if one.target is not None and one.target_kind == EXTERNAL_WORKLOAD.name:
+        return view.get(EXTERNAL_WORKLOAD, one.target)
+    owner = view.at(one.addresses[0]) if one.addresses else None
+    return owner if isinstance(owner, Workload | ExternalWorkload) else None
+
+
+def _target(service: Service, peer: Peer, named: ServicePort | None, port: int) -> int | None:
+    """The port at which the program listens; None when it has no port of the name that the service asks for."""
+    if service.owned:
+        own = next((one.target for one in peer.ports if one.port == port), None)
+        if own is not None:
+            return own
+    if named is None:
+        return port
+    if isinstance(named.target, int):
+        return named.target
+    return next((one.target for one in peer.ports if one.name == named.target), None)
+
+
+def _near(candidates: list[_Candidate], service: Service, source: Source) -> Iterable[_Candidate]:
+    """Those of the client's node where the service says so, else of its zone where every endpoint has hints."""
+    if service.local_only:
+        return [one for one in candidates if one.node == source.node]
+    if source.zone and all(one.for_zones for one in candidates):
+        return [one for one in candidates if source.zone in one.for_zones] or candidates
+    return candidates
+
+
+def _located(endpoint: Endpoint, source: Source) -> Endpoint:
+    zone = endpoint.labels.get("zone", "")
+    known = bool(zone and source.zone)
+    locality = ("local" if zone == source.zone else "remote") if known else "unknown"
+    return replace(endpoint, labels={**endpoint.labels, "zone_locality": locality})

@@ -1,0 +1,61 @@
+"""What a target is: a service, one endpoint, or nothing known (reference §2.1, GetProfile)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from gossamer.discovery import lookup
+from gossamer.discovery.endpoint import Peer, endpoint_of
+from gossamer.discovery.endpoints import instance
+from gossamer.model.names import IPAddress, service_name
+from gossamer.model.proxy_config import Invalid, NotFound, ProfileConfig
+from gossamer.model.selection import service_is_opaque, takes_opaque
+from gossamer.model.service import Service
+from gossamer.model.snapshot import View
+from gossamer.model.subscription import AddressTarget, NameTarget, Profile
+
+
+def profile(view: View, asked: Profile) -> ProfileConfig | NotFound | Invalid:
+    match asked.target:
+        case AddressTarget(address, port):
+            return _by_address(view, address, port)
+        case NameTarget(name, port):
+            return _by_name(view, name, port)
+
+
+def _by_address(view: View, address: IPAddress, port: int) -> ProfileConfig:
+    owner = view.at(address)
+    if owner is None:
+        return ProfileConfig(opaque=port in view.mesh.opaque_ports)
+    return _of_service(view, owner, port) if isinstance(owner, Service) else _of_peer(view, owner, port, address)
+
+
+def _by_name(view: View, name: str, port: int) -> ProfileConfig | NotFound | Invalid:
+    parsed = lookup.parse(name, view.mesh.cluster_domain)
+    if parsed is None:
+        return Invalid(f"invalid service {name!r}")
+    if parsed.instance:
+        workload = instance(view, parsed.service, parsed.instance)
+        return _of_peer(view, workload, port, workload.address) if workload else NotFound(f"{name} not found")
+    service = lookup.find(view, parsed)
+    if service is None:
+        return NotFound(f"Service {parsed.service.name}.{parsed.service.namespace} not found")
+    return _of_service(view, service, port)
+
+
+def _of_service(view: View, service: Service, port: int) -> ProfileConfig:
+    defined = service.port(port)
+    if defined is None:
+        # Forbidden, but only the policy can say so; an empty profile makes the sidecar ask it.
+        return ProfileConfig(retry_budget=None)
+    return ProfileConfig(
+        name=service_name(service.key, view.mesh.cluster_domain),
+        opaque=not defined.app_protocol and service_is_opaque(view, service, port),
+        parent=lookup.service_meta(service.key, port),
+    )
+
+
+def _of_peer(view: View, peer: Peer, port: int, address: IPAddress) -> ProfileConfig:
+    endpoint = endpoint_of(view, peer, port, address)
+    labels = {**endpoint.labels, "namespace": peer.key.namespace}
+    return ProfileConfig(opaque=takes_opaque(view, peer, port), endpoint=replace(endpoint, labels=labels))
