@@ -25,6 +25,8 @@ pub enum Ask {
     /// Policy of one of our own workload's ports.
     WatchInbound(u16),
     ForgetInbound(u16),
+    /// The first listeners are open: the launcher may be told that we are ready.
+    Listening,
     /// The traffic thread has drained, or has given up waiting: the process may end.
     Drained,
 }

@@ -19,13 +19,20 @@ pub trait Kind {
 }
 
 /// A named setting of one kind.
-#[derive(Clone, Copy, Debug)]
 pub struct Variable<K> {
     pub name: &'static str,
     /// Written as a user would write it; empty: none.
     pub default: &'static str,
     pub kind: PhantomData<K>,
 }
+
+impl<K> Clone for Variable<K> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K> Copy for Variable<K> {}
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $id:ident($value:ty) $name:literal $expects:literal $parse:expr;)*) => {

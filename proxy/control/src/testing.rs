@@ -1,0 +1,145 @@
+//! A certificate authority in memory and credentials issued by it, for tests of this and other crates.
+
+use std::sync::{Arc, OnceLock};
+use std::time::{Duration, SystemTime};
+
+use rcgen::{
+    BasicConstraints, Certificate, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    KeyUsagePurpose, PublicKeyData, SanType,
+};
+use rules::identity::Identity;
+use rustls::pki_types::{CertificateDer, UnixTime};
+
+use crate::handover::Credentials;
+use crate::identity::{EcdsaKey, Issued, Own, Request, TRANSPORT_ALPN, Trust, credentials as build, provider};
+
+/// An anchor that signs leaves directly.
+pub struct Authority {
+    certificate: Certificate,
+    issuer: Issuer<'static, KeyPair>,
+}
+
+/// What [`Authority::issue`] puts into a leaf. Start from [`LeafOptions::of`] and break it.
+pub struct LeafOptions {
+    pub names: Vec<SanType>,
+    pub usages: Vec<ExtendedKeyUsagePurpose>,
+    pub not_before: SystemTime,
+    pub not_after: SystemTime,
+    pub is_ca: bool,
+}
+
+impl LeafOptions {
+    pub fn of(name: &Identity) -> LeafOptions {
+        let now = SystemTime::now();
+        LeafOptions {
+            names: vec![san(name)],
+            usages: vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth],
+            not_before: now - Duration::from_secs(60),
+            not_after: now + Duration::from_secs(3600),
+            is_ca: false,
+        }
+    }
+}
+
+pub fn san(name: &Identity) -> SanType {
+    match name {
+        Identity::Dns(name) => SanType::DnsName(name.to_string().try_into().unwrap()),
+        Identity::Uri(uri) => SanType::URI(uri.to_string().try_into().unwrap()),
+    }
+}
+
+impl Authority {
+    pub fn new(name: &str) -> Authority {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        let key = KeyPair::generate().unwrap();
+        let certificate = params.self_signed(&key).unwrap();
+        Authority { certificate, issuer: Issuer::new(params, key) }
+    }
+
+    /// PEM of the anchor, as settings take it.
+    pub fn anchors_pem(&self) -> String {
+        let encoded = base64(self.certificate.der());
+        let lines: Vec<&str> = encoded.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
+    }
+
+    pub fn trust(&self, generation: u64) -> Arc<Trust> {
+        let anchor = webpki::anchor_from_trusted_cert(self.certificate.der()).unwrap().to_owned();
+        Arc::new(Trust::new(generation, vec![anchor], &provider()))
+    }
+
+    /// Signs a leaf for any public key.
+    pub fn sign(&self, public: &impl PublicKeyData, options: LeafOptions) -> CertificateDer<'static> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name = rcgen::DistinguishedName::new();
+        params.subject_alt_names = options.names;
+        params.extended_key_usages = options.usages;
+        params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+        params.not_before = options.not_before.into();
+        params.not_after = options.not_after.into();
+        params.is_ca = if options.is_ca { IsCa::Ca(BasicConstraints::Unconstrained) } else { IsCa::NoCa };
+        params.signed_by(public, &self.issuer).unwrap().der().clone()
+    }
+
+    /// A leaf with a key of its own.
+    pub fn issue(&self, options: LeafOptions) -> Issued {
+        let key = KeyPair::generate().unwrap();
+        let leaf = self.sign(&key, options);
+        Issued { chain: vec![leaf], key: Arc::new(EcdsaKey::from_pkcs8(&key.serialize_der()).unwrap()) }
+    }
+
+    pub fn credentials(&self, name: &str) -> Arc<Credentials> {
+        let identity = identity(name);
+        let own = Own {
+            identity: identity.clone(),
+            server_name: server_name(&identity),
+            alpn: vec![TRANSPORT_ALPN.to_vec()],
+        };
+        let issued = self.issue(LeafOptions::of(&identity));
+        Arc::new(build(&own, &issued, &self.trust(1), UnixTime::now()).unwrap())
+    }
+}
+
+/// `spiffe://…` is a URI, everything else a DNS-like name.
+pub fn identity(name: &str) -> Identity {
+    if name.starts_with("spiffe://") { Identity::Uri(name.into()) } else { Identity::Dns(name.into()) }
+}
+
+fn server_name(identity: &Identity) -> String {
+    match identity {
+        Identity::Dns(name) => name.to_string(),
+        Identity::Uri(_) => "uri.test".to_owned(),
+    }
+}
+
+/// The authority all of a test process's [`credentials`] come from.
+pub fn authority() -> &'static Authority {
+    static AUTHORITY: OnceLock<Authority> = OnceLock::new();
+    AUTHORITY.get_or_init(|| Authority::new("test"))
+}
+
+/// Valid credentials for `name`; all of one process trust each other.
+pub fn credentials(name: &str) -> Arc<Credentials> {
+    authority().credentials(name)
+}
+
+/// A key and request as the sidecar makes them.
+pub fn request(name: &str) -> Request {
+    Request::fresh(&identity(name)).unwrap()
+}
+
+fn base64(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let word = chunk.iter().fold(0u32, |word, byte| word << 8 | u32::from(*byte)) << (8 * (3 - chunk.len()));
+        for place in 0..4 {
+            let digit = DIGITS[(word >> (18 - 6 * place) & 63) as usize];
+            text.push(if place <= chunk.len() { digit.into() } else { '=' });
+        }
+    }
+    text
+}
