@@ -69,6 +69,9 @@ class ResourceSource(Protocol):
 
 
 class TokenVerifier(Protocol):
+    def check(self, token: bytes, identity: str, now: float) -> None:
+        """Raises `Denied` unless `redeem` would accept it. Cheap: it is asked before anything is parsed."""
+
     def redeem(self, token: bytes, identity: str, now: float) -> None:
         """Accepts a join token for `identity` and uses it up; raises `Denied` otherwise. `now` in epoch seconds."""
 

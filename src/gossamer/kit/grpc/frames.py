@@ -11,8 +11,9 @@ from collections import deque
 from enum import IntEnum
 from typing import Any, NamedTuple, NoReturn
 
+from gossamer.kit.budget import Budget
 from gossamer.kit.grpc.fields import BadBlock, Decoder, Fields, TooLarge
-from gossamer.kit.grpc.limits import Budget, Limits
+from gossamer.kit.grpc.limits import Limits
 from gossamer.kit.grpc.validate import malformed
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"

@@ -1,4 +1,4 @@
-"""Every limit of a connection, and the budget that turns "too many of these" into a decision.
+"""Every limit of a connection.
 
 Sources: design rows A-01 to A-09 (floods), A-65 (message size); RFC 9113 §10.5.
 """
@@ -7,12 +7,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-
-class Rate(NamedTuple):
-    """`burst` at once, then `per_second`."""
-
-    burst: int
-    per_second: float
+from gossamer.kit.budget import Rate
 
 
 class Limits(NamedTuple):
@@ -48,26 +43,3 @@ class Limits(NamedTuple):
     # Without a byte from the peer: a PING is sent after `idle`, the connection closed `idle_answer` later.
     idle: float = 60.0
     idle_answer: float = 20.0
-
-
-class Budget:
-    """A token bucket; time is an argument (seconds, any monotonic origin)."""
-
-    __slots__ = ("_left", "_rate", "_then")
-
-    def __init__(self, rate: Rate) -> None:
-        self._rate = rate
-        self._left = float(rate.burst)
-        self._then = 0.0
-
-    def spend(self, now: float) -> bool:
-        """Takes one; False when there is none left."""
-        if self._left < 1.0:
-            self._left = min(float(self._rate.burst), self._left + (now - self._then) * self._rate.per_second)
-            self._then = now
-            if self._left < 1.0:
-                return False
-        elif self._left == self._rate.burst:
-            self._then = now
-        self._left -= 1.0
-        return True

@@ -6,7 +6,6 @@ Source: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md and statu
 from __future__ import annotations
 
 from enum import IntEnum
-from urllib.parse import unquote
 
 
 class Code(IntEnum):
@@ -44,7 +43,16 @@ def quote_message(text: str) -> bytes:
 
 
 def unquote_message(raw: bytes) -> str:
-    return unquote(raw.decode("latin-1"), errors="replace")
+    """The text of a `grpc-message`; what is not percent-encoded UTF-8 is shown as well as it can be."""
+    first, *rest = raw.split(b"%")
+    out = bytearray(first)
+    for part in rest:
+        try:
+            out.append(int(part[:2], 16))
+            out += part[2:]
+        except ValueError:
+            out += b"%" + part
+    return out.decode(errors="replace")
 
 
 def code_of(raw: bytes) -> Code:
