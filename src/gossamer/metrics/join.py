@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Protocol as Shape
 
 from gossamer.metrics.quantile import quantile
@@ -15,6 +16,14 @@ from gossamer.metrics.tally import Counts
 from gossamer.model.edge import REFUSALS, Author, AuthoredFailure, Direction, Edge, Protocol
 
 UNMESHED = "unmeshed"
+
+
+class Group(StrEnum):
+    """What makes one row."""
+
+    EDGE = ""
+    SERVER = "server"
+    CLIENT = "client"
 
 
 class View(Shape):
@@ -51,10 +60,28 @@ class Pair:
     clients: list[Ends] = field(default_factory=list)
     servers: list[Ends] = field(default_factory=list)
 
+    @property
+    def leading(self) -> list[Ends]:
+        """What is counted: both ends count the same requests."""
+        return self.clients or self.servers
 
-def join(ends: Iterable[Ends], subjects: Mapping[str, Sequence[str]]) -> tuple[Edge, ...]:
+
+Pairs = dict[tuple[str, str, Protocol, bool], Pair]
+
+
+def join(ends: Iterable[Ends], subjects: Mapping[str, Sequence[str]], group: Group = Group.EDGE) -> tuple[Edge, ...]:
     """All edges, sorted by client, server, protocol. `subjects` says which services an identity runs."""
-    pairs: dict[tuple[str, str, Protocol, bool], Pair] = {}
+    pairs = pair(ends, subjects)
+    if group is Group.EDGE:
+        edges = [_edge(*where, [each]) for where, each in pairs.items()]
+    else:
+        edges = [_grouped(group, name, pairs) for name in {_end(group, where) for where in pairs}]
+    return tuple(sorted(edges, key=lambda edge: (edge.client, edge.server, edge.protocol, not edge.tls)))
+
+
+def pair(ends: Iterable[Ends], subjects: Mapping[str, Sequence[str]]) -> Pairs:
+    """The views that belong to the same edge, together."""
+    pairs: Pairs = {}
     servers = []
     for end in ends:
         if end.side.direction is Direction.OUTBOUND:
@@ -67,15 +94,26 @@ def join(ends: Iterable[Ends], subjects: Mapping[str, Sequence[str]]) -> tuple[E
         if home is None:
             home = pairs.setdefault(_key(_client_name(end.side.client, subjects), end.side), Pair())
         home.servers.append(end)
-    edges = (_edge(client, server, protocol, tls, pair) for (client, server, protocol, tls), pair in pairs.items())
-    return tuple(sorted(edges, key=lambda edge: (edge.client, edge.server, edge.protocol, not edge.tls)))
+    return pairs
+
+
+def _end(group: Group, where: tuple[str, str, Protocol, bool]) -> str:
+    return where[1] if group is Group.SERVER else where[0]
+
+
+def _grouped(group: Group, name: str, pairs: Pairs) -> Edge:
+    """One row for one end; of several protocols, the busiest names it. TLS means that all of it was encrypted."""
+    mine = {where: each for where, each in pairs.items() if _end(group, where) == name}
+    busiest = max(mine, key=lambda where: (where[2] is not Protocol.TCP, _requests(mine[where])))
+    client, server = ("", name) if group is Group.SERVER else (name, "")
+    return _edge(client, server, busiest[2], all(where[3] for where in mine), list(mine.values()))
 
 
 def _key(client: str, side: View) -> tuple[str, str, Protocol, bool]:
     return client, side.server, side.protocol, side.tls
 
 
-def _fold_failed_connections(pairs: dict[tuple[str, str, Protocol, bool], Pair]) -> None:
+def _fold_failed_connections(pairs: Pairs) -> None:
     """A connection that was never made was neither encrypted nor plain: it belongs to the encrypted row, if any."""
     for client, server, protocol, tls in list(pairs):
         encrypted = pairs.get((client, server, protocol, True))
@@ -86,7 +124,7 @@ def _fold_failed_connections(pairs: dict[tuple[str, str, Protocol, bool], Pair])
         del pairs[client, server, protocol, tls]
 
 
-def _home(end: Ends, pairs: Mapping[tuple[str, str, Protocol, bool], Pair]) -> Pair | None:
+def _home(end: Ends, pairs: Pairs) -> Pair | None:
     """The client's row that a server's view belongs to: same identity, same server, protocol where it matches.
 
     Where several services share an identity, the one that saw the mesh refuse it most.
@@ -131,25 +169,28 @@ def _client_name(identity: str, subjects: Mapping[str, Sequence[str]]) -> str:
     return identity
 
 
-def _edge(client: str, server: str, protocol: Protocol, tls: bool, pair: Pair) -> Edge:
-    leading = pair.clients or pair.servers
-    total, recent = Counts(), Counts()
+def _edge(client: str, server: str, protocol: Protocol, tls: bool, pairs: Sequence[Pair]) -> Edge:
+    leading = [end for each in pairs for end in each.leading]
+    servers = [end for each in pairs for end in each.servers]
+    total, recent, connections = Counts(), Counts(), 0
     for end in leading:
         total.add(end.side.total)
         recent.add(end.recent)
+        connections += end.recent.requests if end.side.protocol is Protocol.TCP else 0
     seconds = max(end.seconds for end in leading)
-    denied = max(sum(end.side.total.denied for end in pair.servers), _refusals(pair.clients), total.denied)
-    denied_now = max(sum(end.recent.denied for end in pair.servers), recent.denied)
-    latency, app_latency = _latency(leading), _latency(pair.servers)
+    denied = sum(_denied(each) for each in pairs)
+    denied_now = max(sum(end.recent.denied for end in servers), recent.denied)
+    latency, app_latency = _latency(leading), _latency(servers)
+    everyone = [end for each in pairs for end in (*each.servers, *each.clients)]
     return Edge(
         client=client,
         server=server,
         protocol=protocol,
-        tls=tls or any(end.side.tls for end in pair.servers),
-        client_id=_first(end.side.client_id for end in (*pair.servers, *pair.clients)),
-        server_id=_first(end.side.server_id for end in (*pair.clients, *pair.servers)),
-        rps=0.0 if protocol is Protocol.TCP else recent.requests / seconds,
-        tcp_rps=(recent.requests or recent.opened) / seconds if protocol is Protocol.TCP else recent.opened / seconds,
+        tls=tls or (len(pairs) == 1 and any(end.side.tls for end in servers)),
+        client_id=_first(end.side.client_id for end in everyone) if client else "",
+        server_id=_first(end.side.server_id for end in reversed(everyone)) if server else "",
+        rps=(recent.requests - connections) / seconds,
+        tcp_rps=(connections or recent.opened) / seconds,
         success_rate=_success_rate(recent, denied_now),
         p50_ms=latency(0.50),
         p95_ms=latency(0.95),
@@ -162,9 +203,18 @@ def _edge(client: str, server: str, protocol: Protocol, tls: bool, pair: Pair) -
         tcp_open=max(0, sum(end.side.open_now for end in leading)),
         read_bytes=total.read_bytes,
         write_bytes=total.write_bytes,
-        authorization=_first(end.side.authorization for end in pair.servers),
-        port=next((end.side.port for end in (*pair.servers, *pair.clients) if end.side.port), 0),
+        authorization=_first(end.side.authorization for end in servers),
+        port=next((end.side.port for end in everyone if end.side.port), 0),
         failures=_failures(leading, total, recent, seconds),
+    )
+
+
+def _denied(pair: Pair) -> int:
+    """Both ends may have counted a refusal."""
+    return max(
+        sum(end.side.total.denied for end in pair.servers),
+        sum(end.side.total.denied for end in pair.clients),
+        _refusals(pair.clients),
     )
 
 

@@ -1,0 +1,117 @@
+"""Starting the control plane of a mesh on this machine, and knowing whether one runs.
+
+Must stay light: `run` imports it. The control plane itself is another process, `python -m gossamer.controller`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from gossamer.settings import Paths
+
+START_SECONDS = 20.0
+POLL_SECONDS = 0.01
+
+
+class NotStarted(Exception):
+    """The control plane did not come up; one line with what it said."""
+
+
+def serving(paths: Paths) -> bool:
+    """Whether somebody accepts connections where this mesh's control plane would."""
+    return accepts(paths.admin_socket) and accepts(paths.agent_socket)
+
+
+def accepts(path: Path) -> bool:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        probe.settimeout(2.0)
+        try:
+            probe.connect(str(path))
+        except OSError:
+            return False
+    return True
+
+
+def ensure(paths: Paths, arguments: Sequence[str] = ()) -> bool:
+    """Has a control plane serve this mesh; True when it was started now. Raises NotStarted.
+
+    `arguments` are those of `gossamer.controller`, used only when it is started.
+    """
+    if serving(paths):
+        return False
+    start(paths, arguments)
+    return True
+
+
+def start(paths: Paths, arguments: Sequence[str] = ()) -> None:
+    """Starts one in the background and returns once it serves."""
+    import subprocess
+
+    prepare(paths)
+    with paths.log.open("ab") as log:
+        before = log.tell()
+        process = subprocess.Popen(
+            command(paths, arguments),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            cwd="/",
+            start_new_session=True,
+        )
+    deadline = time.monotonic() + START_SECONDS
+    while time.monotonic() < deadline:
+        if serving(paths) and paths.ready.exists():
+            return
+        if process.poll() is not None:
+            # Somebody else was a moment faster: theirs is as good.
+            if _served_by_another(paths):
+                return
+            raise NotStarted(f"the control plane did not start: {last_words(paths.log, before)}")
+        time.sleep(POLL_SECONDS)
+    process.terminate()
+    raise NotStarted(f"the control plane did not start within {START_SECONDS:.0f} s; its log is {paths.log}")
+
+
+def command(paths: Paths, arguments: Sequence[str]) -> list[str]:
+    return [sys.executable, "-m", "gossamer.controller", "--mesh", paths.mesh, *arguments]
+
+
+def prepare(paths: Paths) -> None:
+    """Makes the runtime folder, ours and closed to others. Raises NotStarted."""
+    for folder in (paths.runtime.parent, paths.runtime):
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            found = folder.lstat()
+        except OSError as error:
+            raise NotStarted(
+                f"{folder}: {error.strerror or error}; set XDG_RUNTIME_DIR to a folder of yours"
+            ) from error
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+            raise NotStarted(f"{folder}: must be a folder of yours with mode 0700; set XDG_RUNTIME_DIR to another")
+
+
+def last_words(log: Path, offset: int) -> str:
+    """The last line written to a log after `offset`."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(offset, log.stat().st_size - 8192))
+            lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
+    except OSError:
+        lines = []
+    return lines[-1] if lines else f"it said nothing; its log is {log}"
+
+
+def _served_by_another(paths: Paths) -> bool:
+    for _ in range(200):
+        if serving(paths):
+            return True
+        if not paths.lock.exists():
+            return False
+        time.sleep(POLL_SECONDS)
+    return False

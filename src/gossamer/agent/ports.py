@@ -1,0 +1,62 @@
+"""Ports and labels as `run`'s options write them. Pure; errors are one line naming what was typed."""
+
+from __future__ import annotations
+
+import re
+
+from gossamer.agent.lease import Port
+
+_NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
+_LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+
+
+class InvalidOption(ValueError):
+    """What was typed cannot be meant; the message says what could."""
+
+
+def port(text: str, opaque_ports: tuple[int, ...] = ()) -> Port:
+    """`8080`, `http=8080`, `80:8080`, `http=80:8080`: [NAME=]PORT[:TARGET]."""
+    name, given, numbers = text.rpartition("=")
+    offered, _, target = numbers.partition(":")
+    number = port_number(offered, text)
+    reached = port_number(target, text) if target else number
+    if given and not (_NAME.fullmatch(name) and len(name) <= 63):
+        raise InvalidOption(f"{text!r}: a port's name is made of lower-case letters, digits and dashes")
+    opaque = number in opaque_ports or reached in opaque_ports
+    return Port(name or f"port-{number}", number, reached, opaque)
+
+
+def port_number(text: str, whole: str | None = None) -> int:
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
+        raise InvalidOption(f"{whole or text!r}: expected [NAME=]PORT[:TARGET] with ports from 1 to 65535")
+    return int(text)
+
+
+def label(text: str) -> tuple[str, str]:
+    """`key=value`, as Kubernetes labels are."""
+    key, given, value = text.partition("=")
+    prefix, _, name = key.rpartition("/")
+    if not given or not name or not _LABEL.fullmatch(name) or not _LABEL.fullmatch(value) or len(prefix) > 253:
+        raise InvalidOption(f"{text!r}: expected KEY=VALUE of letters, digits, '-', '_' and '.'")
+    return key, value
+
+
+def publish(text: str, ports: tuple[Port, ...]) -> str:
+    """`[ADDR:]PORT` → `ADDR:PORT:TARGET`. It is the port the service offers; without ports, the one listened on."""
+    address, _, number = text.rpartition(":")
+    wanted = port_number(number, text)
+    target = next((one.target for one in ports if wanted in (one.port, one.target)), wanted)
+    return f"{address or '127.0.0.1'}:{wanted}:{target}"
+
+
+def name(text: str, what: str) -> str:
+    """A name of a namespace, service, account or replica: a DNS label."""
+    if not _NAME.fullmatch(text) or len(text) > 63:
+        raise InvalidOption(f"{what} {text!r}: use 1 to 63 lower-case letters, digits and dashes")
+    return text
+
+
+def service_from(program: str) -> str:
+    """A service's name for a program started without `--service`: its file name, made a DNS label."""
+    stem = re.sub(r"[^a-z0-9]+", "-", program.rsplit("/", 1)[-1].lower().removesuffix(".py")).strip("-")
+    return stem[:40].strip("-") or "program"

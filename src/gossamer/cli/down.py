@@ -1,0 +1,48 @@
+"""`gossamer down`: stop the control plane of a mesh on this machine."""
+
+from __future__ import annotations
+
+import time
+
+import click
+
+from gossamer.cli.errors import CliError, Exit
+from gossamer.cli.root import Command, Settings
+
+STOP_SECONDS = 15.0
+
+
+@click.command("down", cls=Command, short_help="Stop the control plane.")
+@click.pass_obj
+def command(settings: Settings) -> None:
+    """Stop the control plane of a mesh on this machine, and its front.
+
+    Programs started with `gossamer run` go on, with the configuration and certificates they have. Does nothing when
+    no control plane runs.
+    """
+    from gossamer.agent import controlplane
+
+    session = settings.session()
+    paths = session.local("down")
+    if not controlplane.accepts(paths.admin_socket):
+        click.echo(f"no control plane runs for mesh {paths.mesh}")
+        return
+    admin = session.admin()
+    try:
+        status = admin.status()
+        admin.shutdown()
+    except CliError as error:
+        if error.code is not Exit.UNREACHABLE:
+            raise
+        click.echo(f"no control plane runs for mesh {paths.mesh}")
+        return
+    deadline = time.monotonic() + STOP_SECONDS
+    while controlplane.accepts(paths.admin_socket) or paths.ready.exists():
+        if time.monotonic() > deadline:
+            raise CliError(f"the control plane (process {status.pid}) has not ended; its log is {paths.log}")
+        time.sleep(0.02)
+    click.echo(f"the control plane of mesh {paths.mesh} has stopped")
+    if status.workloads:
+        names = ", ".join(f"{workload.namespace}/{workload.name}" for workload in status.workloads[:5])
+        more = f" and {len(status.workloads) - 5} more" if len(status.workloads) > 5 else ""
+        click.echo(f"still running: {names}{more} (they keep working until their certificates expire)")

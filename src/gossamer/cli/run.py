@@ -1,0 +1,114 @@
+"""`gossamer run`: start a program in the mesh."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import click
+
+from gossamer.cli.errors import CliError, Exit
+from gossamer.cli.root import Command, Settings
+
+EPILOG = (
+    "The program's input, output, exit code, signals and environment are as if it had been started directly. "
+    "Without --port, its ports are those it listens on."
+)
+
+
+@click.command(
+    "run",
+    cls=Command,
+    short_help="Start a program in the mesh.",
+    epilog=EPILOG,
+    context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
+)
+@click.option("-s", "--service", metavar="NAME", help="The service it belongs to, and its name for others.")
+@click.option("-p", "--port", "ports", metavar="[NAME=]PORT[:TARGET]", multiple=True, help="A port the service offers.")
+@click.option("--opaque-port", "opaque", metavar="N", multiple=True, help="A port whose bytes are not looked at.")
+@click.option("-n", "--namespace", metavar="NS", default="default", show_default=True, help="Its namespace.")
+@click.option("--service-account", metavar="SA", help="Its identity (default: the service's name).")
+@click.option("-l", "--label", "labels", metavar="K=V", multiple=True, help="A label, for selectors.")
+@click.option("--replica", metavar="NAME", help="A stable name among the service's replicas.")
+@click.option("--host-port", "host_ports", metavar="N", multiple=True, help="Let it reach 127.0.0.1:N of this machine.")
+@click.option("--publish", metavar="[ADDR:]PORT", multiple=True, help="Also serve a port to programs outside the mesh.")
+@click.option("--ready", "ready_url", metavar="URL", help="Take traffic once this answers 2xx (http://:8080/healthz).")
+@click.argument("command_line", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
+@click.pass_obj
+def command(
+    settings: Settings,
+    service: str | None,
+    ports: tuple[str, ...],
+    opaque: tuple[str, ...],
+    namespace: str,
+    service_account: str | None,
+    labels: tuple[str, ...],
+    replica: str | None,
+    host_ports: tuple[str, ...],
+    publish: tuple[str, ...],
+    ready_url: str | None,
+    command_line: tuple[str, ...],
+) -> None:
+    """Start a program in the mesh.
+
+    All its TCP connections, in and out, go through a sidecar that encrypts, authorizes, balances and counts them.
+    No root is needed, and the program knows nothing of it.
+
+      gossamer run --service web -- python3 -m http.server 8080
+
+      gossamer run -- curl http://web:8080/
+    """
+    from gossamer.agent import ports as words
+    from gossamer.agent.lease import Registration
+
+    try:
+        opaque_ports = tuple(words.port_number(text) for text in opaque)
+        offered = tuple(words.port(text, opaque_ports) for text in ports)
+        if service:
+            words.name(service, "--service")
+        registration = Registration(
+            namespace=words.name(namespace, "--namespace"),
+            service=service or "",
+            service_account=words.name(service_account or service or "default", "--service-account"),
+            labels={"app": service or words.service_from(command_line[0])} | dict(words.label(text) for text in labels),
+            replica=words.name(replica, "--replica") if replica else None,
+            ports=offered,
+            opaque_ports=opaque_ports,
+            publish=tuple(words.publish(text, offered) for text in publish),
+            host_ports=tuple(words.port_number(text) for text in host_ports),
+            ready_url=ready_url,
+            pid=os.getpid(),
+        )
+    except words.InvalidOption as error:
+        raise CliError(str(error), Exit.USAGE) from error
+    _become_the_launcher(settings, registration, command_line)
+
+
+def _become_the_launcher(settings: Settings, registration: object, command_line: tuple[str, ...]) -> None:
+    from gossamer.agent import controlplane
+    from gossamer.agent.binary import ProxyNotFound
+    from gossamer.agent.lease import NoControlPlane, Refused, Registration
+    from gossamer.agent.start import inside_a_mesh, start
+
+    assert isinstance(registration, Registration)
+    session = settings.session()
+    paths = session.local("run")
+    try:
+        if inside_a_mesh():
+            raise Refused("this program is already in the mesh; `run` cannot be nested")
+        for attempt in (1, 2):
+            try:
+                start(registration, paths.agent_socket, command_line)
+            except NoControlPlane:
+                if attempt == 2:
+                    raise
+                controlplane.ensure(paths)
+                click.echo(
+                    f"gossamer: started the control plane of mesh {paths.mesh} (end it with `gossamer down`)", err=True
+                )
+    except (Refused, ProxyNotFound, controlplane.NotStarted) as error:
+        raise CliError(str(error), Exit.NOT_STARTED) from error
+    except NoControlPlane as error:
+        raise CliError(session.unreachable(), Exit.NOT_STARTED) from error
+    except OSError as error:
+        raise CliError(f"{error.filename or sys.argv[0]}: {error.strerror}", Exit.NOT_STARTED) from error

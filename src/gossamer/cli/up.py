@@ -1,0 +1,102 @@
+"""`gossamer up`: start the control plane of a mesh on this machine."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import click
+
+from gossamer.cli.errors import CliError
+from gossamer.cli.root import Command, Settings
+
+POLICIES = (
+    "all-authenticated",
+    "all-unauthenticated",
+    "cluster-authenticated",
+    "cluster-unauthenticated",
+    "deny",
+    "audit",
+)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True)
+
+
+@click.command("up", cls=Command, short_help="Start the control plane.")
+@click.option(
+    "--dir",
+    "folder",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True),
+    help="Also take resources from the files of this folder, and watch it.",
+)
+@click.option("--trust-domain", metavar="NAME", help="Trust domain of a new mesh (default: cluster.local).")
+@click.option("--trust-anchors", metavar="FILE", type=FILE, help="Bring your own trust anchors (PEM).")
+@click.option("--issuer-cert", metavar="FILE", type=FILE, help="Bring your own issuer: its certificate (PEM).")
+@click.option("--issuer-key", metavar="FILE", type=FILE, help="Bring your own issuer: its key (PEM).")
+@click.option(
+    "--default-inbound-policy",
+    type=click.Choice(POLICIES),
+    help="For ports without a Server (default: all-authenticated).",
+)
+@click.option("--leaf-lifetime", metavar="TIME", help="Lifetime of workloads' certificates: 24h, 90m, 30s.")
+@click.option("--foreground", is_flag=True, help="Stay in the foreground, for service managers.")
+@click.pass_obj
+def command(
+    settings: Settings,
+    folder: Path | None,
+    trust_domain: str | None,
+    trust_anchors: Path | None,
+    issuer_cert: Path | None,
+    issuer_key: Path | None,
+    default_inbound_policy: str | None,
+    leaf_lifetime: str | None,
+    foreground: bool,
+) -> None:
+    """Start the control plane of a mesh on this machine; returns once it serves.
+
+    The first start makes a trust anchor and an issuer, unless you bring your own. No root is needed.
+    """
+    if bool(issuer_cert) != bool(issuer_key) or (issuer_cert and not trust_anchors):
+        raise click.UsageError("--issuer-cert and --issuer-key belong together, and need --trust-anchors")
+    given = {
+        "--dir": folder,
+        "--trust-domain": trust_domain,
+        "--trust-anchors": trust_anchors,
+        "--issuer-cert": issuer_cert,
+        "--issuer-key": issuer_key,
+        "--default-inbound-policy": default_inbound_policy,
+        "--leaf-lifetime": None if leaf_lifetime is None else str(seconds(leaf_lifetime)),
+    }
+    arguments = [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
+    _start(settings, arguments, foreground)
+
+
+def _start(settings: Settings, arguments: list[str], foreground: bool) -> None:
+    from gossamer.agent import controlplane
+    from gossamer.agent.start import inside_a_mesh
+
+    paths = settings.session().local("up")
+    if inside_a_mesh():
+        raise CliError("this program is itself in a mesh; run `gossamer up` outside of `gossamer run`")
+    if controlplane.serving(paths):
+        ignored = f"; {' '.join(arguments[::2])} not applied: `gossamer down` first" if arguments else ""
+        click.echo(f"the control plane of mesh {paths.mesh} already runs{ignored}")
+        return
+    try:
+        if foreground:
+            controlplane.prepare(paths)
+            program = controlplane.command(paths, arguments)
+            os.execv(program[0], program)  # noqa: S606 - no shell is wanted
+        controlplane.start(paths, arguments)
+    except controlplane.NotStarted as error:
+        raise CliError(str(error)) from error
+    click.echo(f"the control plane of mesh {paths.mesh} runs; next: gossamer run --service NAME -- CMD...")
+
+
+def seconds(text: str) -> int:
+    """`24h`, `90m`, `30s`, `7d`, in seconds; at least one."""
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    number, unit = text[:-1], text[-1:]
+    if unit not in units or not number.isascii() or not number.isdigit() or int(number) == 0:
+        raise click.UsageError(f"{text!r}: expected a time like 30s, 90m, 24h or 7d")
+    return int(number) * units[unit]
