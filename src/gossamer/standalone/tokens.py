@@ -1,0 +1,69 @@
+"""Join tokens: single use, short-lived, bound to one identity (seams §3). The store holds their hashes only."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from base64 import urlsafe_b64encode
+from collections.abc import Callable
+
+from gossamer.ports import Conflict, Denied, Entry, Store, Write
+
+TTL = 60.0
+PREFIX = "tokens/"
+# Not yet used and not yet expired. A launcher asks for one at a time.
+MOST = 20_000
+
+Random = Callable[[int], bytes]
+
+
+class Tokens:
+    """The `TokenVerifier` port, and where tokens come from. Times are seconds since the epoch."""
+
+    def __init__(self, store: Store, random: Random) -> None:
+        self._store = store
+        self._random = random
+        self._outstanding = len(store.scan(PREFIX))
+
+    def issue(self, identity: str, now: float, ttl: float = TTL) -> str:
+        """A fresh token: 256 random bits, URL-safe text. Raises `Denied` when too many are unused."""
+        if self._outstanding >= MOST:
+            self.expire(now)
+            if self._outstanding >= MOST:
+                raise Denied(f"{MOST} join tokens are unused; wait until they expire")
+        token = urlsafe_b64encode(self._random(32)).rstrip(b"=")
+        value = json.dumps({"identity": identity, "expires": now + ttl}).encode()
+        self._store.commit([Write(_key(token), value, expected=0)])
+        self._outstanding += 1
+        return token.decode()
+
+    def check(self, token: bytes, identity: str, now: float) -> None:
+        self._find(token, identity, now)
+
+    def redeem(self, token: bytes, identity: str, now: float) -> None:
+        entry = self._find(token, identity, now)
+        try:
+            self._store.commit([Write(entry.key, None, expected=entry.version)])
+        except Conflict as error:
+            raise Denied("the join token is unknown, used up or expired") from error
+        self._outstanding -= 1
+
+    def expire(self, now: float) -> None:
+        """Forgets tokens that nobody can use any more."""
+        entries = self._store.scan(PREFIX)
+        dead = [entry for entry in entries if json.loads(entry.value)["expires"] <= now]
+        self._store.commit([Write(entry.key, None) for entry in dead])
+        self._outstanding = len(entries) - len(dead)
+
+    def _find(self, token: bytes, identity: str, now: float) -> Entry:
+        """One answer for every kind of wrong, so that nothing is learnt from it."""
+        entry = self._store.read(_key(token))
+        if entry is not None:
+            held = json.loads(entry.value)
+            if held["identity"] == identity and now < held["expires"]:
+                return entry
+        raise Denied("the join token is unknown, used up or expired")
+
+
+def _key(token: bytes) -> str:
+    return PREFIX + hashlib.sha256(token).hexdigest()
