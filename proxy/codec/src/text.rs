@@ -60,6 +60,46 @@ pub fn is_target(byte: u8) -> bool {
     CLASS[byte as usize] & TARGET != 0
 }
 
+/// Index of the first byte from `at` on that cannot be in a field value, or the length. Eight bytes at a time.
+#[inline]
+pub fn end_of_value(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(Ok(word)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
+        let stops = stops(u64::from_le_bytes(word), 0x20);
+        if stops != 0 {
+            at += (stops.trailing_zeros() / 8) as usize;
+            if bytes[at] != b'\t' {
+                return at;
+            }
+            at += 1;
+        } else {
+            at += 8;
+        }
+    }
+    bytes[at..].iter().position(|b| !is_value(*b)).map_or(bytes.len(), |more| at + more)
+}
+
+/// Index of the first byte from `at` on that cannot be in a request target, or the length.
+#[inline]
+pub fn end_of_target(bytes: &[u8], mut at: usize) -> usize {
+    while let Some(Ok(word)) = bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
+        let stops = stops(u64::from_le_bytes(word), 0x21);
+        if stops != 0 {
+            return at + (stops.trailing_zeros() / 8) as usize;
+        }
+        at += 8;
+    }
+    bytes[at..].iter().position(|b| !is_target(*b)).map_or(bytes.len(), |more| at + more)
+}
+
+/// The top bit of the first byte that is below `low` or 0x7f is set; bits after it mean nothing.
+#[inline]
+fn stops(word: u64, low: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let deletes = word ^ (ONES * 0x7f);
+    (word.wrapping_sub(ONES * low) & !word & TOPS) | (deletes.wrapping_sub(ONES) & !deletes & TOPS)
+}
+
 #[inline]
 pub fn eq_ignore_case(a: &[u8], b: &[u8]) -> bool {
     a.len() == b.len() && a.eq_ignore_ascii_case(b)
@@ -134,6 +174,25 @@ mod tests {
         assert_eq!(decimal(b"18446744073709551615"), Some(u64::MAX));
         for bad in [&b""[..], b"+1", b"-1", b" 1", b"1 ", b"0x1", b"18446744073709551616", b"1,1"] {
             assert_eq!(decimal(bad), None, "{}", bad.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn scanning_by_words_equals_scanning_by_bytes() {
+        for length in 0..20usize {
+            for at in 0..length {
+                for stop in 0..=255u8 {
+                    let mut bytes = vec![b'a'; length];
+                    bytes[at] = stop;
+                    for from in 0..=length {
+                        let value = bytes[from..].iter().position(|b| !is_value(*b)).map_or(length, |more| from + more);
+                        assert_eq!(end_of_value(&bytes, from), value);
+                        let target =
+                            bytes[from..].iter().position(|b| !is_target(*b)).map_or(length, |more| from + more);
+                        assert_eq!(end_of_target(&bytes, from), target);
+                    }
+                }
+            }
         }
     }
 

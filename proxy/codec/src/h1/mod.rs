@@ -9,7 +9,7 @@ mod reader;
 pub mod write;
 
 pub use reader::{Answer, Reader, State};
-pub use write::Framing;
+pub use write::{Framing, To};
 
 /// Why a message was refused. The connection cannot be used any further.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
