@@ -82,6 +82,8 @@ pub enum Filter {
     Redirect(Redirect),
     /// Answer instead of forwarding, for the given share of requests.
     Fail { status: u16, message: Arc<str>, numerator: u32, denominator: u32 },
+    /// The same of a gRPC route: `code` is a gRPC status.
+    FailGrpc { code: u8, message: Arc<str>, numerator: u32, denominator: u32 },
 }
 
 /// What is known of a client when a connection or request is decided.

@@ -78,7 +78,10 @@ pub enum Filter {
     RequestHeaders(HeaderModifier),
     ResponseHeaders(HeaderModifier),
     Redirect(Redirect),
+    /// Answer instead of forwarding, for the given share of requests. On a backend for bytes: refuse the connection.
     Fail { status: u16, message: Arc<str>, numerator: u32, denominator: u32 },
+    /// The same of a gRPC route: `code` is a gRPC status.
+    FailGrpc { code: u8, message: Arc<str>, numerator: u32, denominator: u32 },
 }
 
 #[derive(Clone, Debug, PartialEq)]
