@@ -1,0 +1,251 @@
+"""`agent.sock`: the lines that launchers speak. One request, one reply; the open connection is the workload's lease.
+
+    register {JSON}    ok {JSON}: name, address, identity, first join token, session, where everything is
+    resume SESSION     ok
+    token              ok TOKEN
+    listening 80,443   ok: the endpoint is published
+    withdraw           ok, after every affected stream has been written
+    bye                ok: nothing is kept
+
+A process in other namespaces than ours is a meshed program and is refused (seams §9). One whose namespaces cannot be
+read (launchers are not dumpable) may only resume, which takes a secret.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gossamer.kit.budget import Budget, Rate
+from gossamer.kit.peer import Credentials, credentials
+from gossamer.kit.unix import listen
+from gossamer.model.mesh import Mesh
+from gossamer.model.workload import INBOUND_PORT
+from gossamer.ports import Denied, Unavailable
+from gossamer.standalone.registration import Refused, asked
+from gossamer.standalone.registry import Held, Registry
+from gossamer.standalone.tokens import Tokens
+
+LINE = 64 * 1024
+MOST_CONNECTIONS = 12_000
+# A connection that registers nothing is closed after this many seconds.
+GREETING = 10.0
+# A launcher asks when its sidecar starts or its machine wakes up.
+TOKENS = Rate(30, 1)
+
+_log = logging.getLogger("gossamer.agent")
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a launcher is told beside its registration. Addresses are text as it goes into settings."""
+
+    trust_anchors_file: Path
+    control_address: str
+    control_name: str
+    runtime_dir: Path
+    state_dir: Path
+    node: str
+
+    def log_file(self, namespace: str, workload: str) -> Path:
+        return self.runtime_dir / "logs" / f"{namespace}.{workload}.log"
+
+    def admin_socket(self, namespace: str, workload: str) -> Path:
+        return self.runtime_dir / f"{namespace}.{workload}.sock"
+
+
+class AgentSocket:
+    def __init__(
+        self,
+        registry: Registry,
+        tokens: Tokens,
+        mesh: Mesh,
+        facts: Facts,
+        clock: Callable[[], float],
+        settled: Callable[[], Awaitable[None]],
+    ) -> None:
+        """`settled` returns when what was delivered before has been written to every stream."""
+        self._registry = registry
+        self._tokens = tokens
+        self._mesh = mesh
+        self._facts = facts
+        self._clock = clock
+        self._settled = settled
+        self._connections: set[asyncio.StreamWriter] = set()
+        self._server: asyncio.AbstractServer | None = None
+
+    async def serve(self, path: Path) -> None:
+        """Listens and returns. OSError says why it cannot."""
+        (self._facts.runtime_dir / "logs").mkdir(mode=0o700, exist_ok=True)
+        self._server = await asyncio.start_unix_server(self._connected, sock=listen(path, 4096), limit=LINE)
+
+    def close(self) -> None:
+        """Leases stay: launchers resume them with the next control plane."""
+        if self._server is not None:
+            self._server.close()
+        for writer in tuple(self._connections):
+            writer.transport.abort()
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        connection = _Connection(self, writer.get_extra_info("socket"))
+        self._connections.add(writer)
+        try:
+            await self._converse(connection, reader, writer)
+        except (OSError, asyncio.LimitOverrunError, asyncio.IncompleteReadError, ValueError, TimeoutError) as error:
+            _log.debug("a launcher's connection ended: %s", error)
+        finally:
+            self._connections.discard(writer)
+            # When this process is what ends, the launcher keeps its lease and resumes it.
+            if connection.held is not None and self._server is not None and self._server.is_serving():
+                self._registry.lost(connection.held)
+            writer.transport.abort()
+
+    async def _converse(
+        self, connection: _Connection, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        if len(self._connections) > MOST_CONNECTIONS:
+            await _reply(writer, "error too many connections")
+            return
+        while True:
+            patience = GREETING if connection.held is None else None
+            line = await asyncio.wait_for(reader.readline(), patience)
+            if not line.endswith(b"\n"):
+                return
+            try:
+                answer = await self._answer(connection, line[:-1].decode())
+            except (Refused, Denied, Unavailable) as error:
+                await _reply(writer, f"error {_one_line(str(error))}")
+                if connection.held is None:
+                    return
+                continue
+            except UnicodeDecodeError:
+                await _reply(writer, "error not UTF-8")
+                return
+            await _reply(writer, f"ok {answer}" if answer else "ok")
+            if connection.ended:
+                return
+
+    async def _answer(self, connection: _Connection, line: str) -> str:
+        verb, _, rest = line.strip().partition(" ")
+        if connection.held is None:
+            if verb == "register":
+                connection.check(own=True)
+                return self._register(connection, rest)
+            if verb == "resume":
+                connection.check(own=False)
+                connection.held = self._registry.resume(rest, connection.pid)
+                return ""
+            raise Refused("register or resume first")
+        match verb:
+            case "token":
+                return self._token(connection, connection.held)
+            case "listening":
+                self._registry.listening(connection.held, _ports(rest))
+            case "withdraw":
+                self._registry.withdraw(connection.held)
+                await self._settled()
+            case "bye":
+                self._registry.end(connection.held)
+                connection.held = None
+                connection.ended = True
+            case _:
+                raise Refused(f"unknown request {verb[:32]!r}")
+        return ""
+
+    def _register(self, connection: _Connection, text: str) -> str:
+        try:
+            document = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise Refused("the registration is not JSON") from error
+        what = asked(document)
+        held, session = self._registry.register(what, connection.pid)
+        connection.held = held
+        registration = held.registration
+        identity = registration.identity(self._mesh)
+        facts = self._facts
+        place = {"ns": what.namespace, "pod": registration.name}
+        answer: dict[str, Any] = {
+            "workload": registration.name,
+            "namespace": what.namespace,
+            "identity": identity,
+            "address": registration.address,
+            "inbound_port": INBOUND_PORT,
+            "token": self._tokens.issue(identity, self._clock()),
+            "session": session,
+            "trust_anchors_file": str(facts.trust_anchors_file),
+            "control_address": facts.control_address,
+            "control_name": facts.control_name,
+            "policy_workload": json.dumps(place, separators=(",", ":")),
+            "context_token": json.dumps({**place, "nodeName": facts.node}, separators=(",", ":")),
+            "cluster_networks": [str(network) for network in self._mesh.cluster_networks],
+            "log_file": str(facts.log_file(what.namespace, registration.name)),
+            "runtime_dir": str(facts.runtime_dir),
+            "state_dir": str(facts.state_dir),
+            "admin_socket": str(facts.admin_socket(what.namespace, registration.name)),
+            "default_policy": self._mesh.default_policy.value,
+        }
+        return json.dumps(answer, separators=(",", ":"))
+
+    def _token(self, connection: _Connection, held: Held) -> str:
+        now = self._clock()
+        if not connection.tokens.spend(now):
+            raise Refused("too many join tokens; try again in a second")
+        return self._tokens.issue(held.registration.identity(self._mesh), now)
+
+
+class _Connection:
+    """What is known of one launcher."""
+
+    __slots__ = ("_credentials", "ended", "held", "tokens")
+
+    def __init__(self, agent: AgentSocket, raw: Any) -> None:
+        self._credentials = _credentials(raw)
+        self.held: Held | None = None
+        self.ended = False
+        self.tokens = Budget(TOKENS)
+
+    @property
+    def pid(self) -> int:
+        return self._credentials.pid
+
+    def check(self, *, own: bool) -> None:
+        """Raises `Refused` for a process that has no business here."""
+        peer = self._credentials
+        if peer.uid not in (os.getuid(), 0):
+            raise Refused("only the user who started the control plane may run programs in it; use another --mesh")
+        if peer.namespaces == "foreign":
+            raise Refused("this program runs in a mesh or container of its own and may not register others")
+        if own and peer.namespaces != "own":
+            raise Refused(f"the namespaces of process {peer.pid} cannot be read, so it may not register")
+
+
+def _credentials(raw: Any) -> Credentials:
+    import socket
+
+    with socket.socket(fileno=os.dup(raw.fileno())) as connection:
+        return credentials(connection)
+
+
+async def _reply(writer: asyncio.StreamWriter, line: str) -> None:
+    writer.write(line.encode() + b"\n")
+    await writer.drain()
+
+
+def _ports(text: str) -> tuple[int, ...]:
+    try:
+        ports = tuple(int(one) for one in text.split(",") if one.strip())
+    except ValueError:
+        raise Refused("listening: expected port numbers with commas between") from None
+    if len(ports) > 4096 or any(not 0 < port < 65536 for port in ports):
+        raise Refused("listening: at most 4096 ports from 1 to 65535")
+    return ports
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())
