@@ -29,6 +29,8 @@ def host() -> str:
 def prepare() -> None:
     stubs.main()
     os.environ.setdefault("CARGO_BUILD_TARGET", host())
+    # Through pip, maturin reads its command line from here; without it the wheel would be tagged for this machine only.
+    os.environ.setdefault("MATURIN_PEP517_ARGS", "--compatibility manylinux2014 --skip-auditwheel")
 
 
 def build_wheel(folder: str, config_settings: dict[str, Any] | None = None, metadata: str | None = None) -> str:
