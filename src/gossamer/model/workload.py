@@ -49,6 +49,8 @@ class Workload:
     ready: bool = False
     inbound_port: int = INBOUND_PORT
     hostname: str = ""
+    # Seconds since the epoch; 0 when unknown.
+    started: int = 0
     origin: Origin = field(default=Origin("run"), compare=False)
 
     @property

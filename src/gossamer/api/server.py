@@ -1,0 +1,29 @@
+"""Every method that sidecars call, in one table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+from gossamer.api import destination, identity, inbound, names, outbound, reports
+from gossamer.api.watches import Watches
+from gossamer.identity.authority import Leaf
+from gossamer.kit.grpc.server import Method
+from gossamer.state import State
+
+
+def methods(
+    state: State,
+    watches: Watches,
+    certify: identity.Certify,
+    issued: Callable[[Leaf], None],
+    observe: reports.Observe,
+) -> Mapping[str, Method]:
+    """Path → handler, for `kit.grpc.server.Server` with `peer_header="l5d-client-id"`."""
+    return {
+        **identity.methods(certify, issued),
+        **destination.methods(state, watches),
+        **inbound.methods(state, watches),
+        **outbound.methods(state, watches),
+        **names.methods(state, watches),
+        **reports.methods(state, observe),
+    }
