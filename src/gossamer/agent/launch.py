@@ -67,7 +67,7 @@ def sidecar_environment(answer: Mapping[str, Any], registration: Registration) -
         "GOSSAMER_PROXY_CONTROL_NAME": answer["control_name"],
         "GOSSAMER_PROXY_TRUST_ANCHORS_FILE": answer["trust_anchors_file"],
         "GOSSAMER_PROXY_TOKEN_FROM": "launcher",
-        "GOSSAMER_PROXY_ADMIN_ADDR": f"unix:{proxy_admin_socket(answer)}",
+        "GOSSAMER_PROXY_ADMIN_ADDR": f"unix:{answer['admin_socket']}",
         "GOSSAMER_PROXY_SOURCE_ADDR": answer["address"],
         "GOSSAMER_PROXY_PUBLISH": ",".join(registration.publish),
         "GOSSAMER_PROXY_HOST_PORTS": ",".join(str(number) for number in registration.host_ports),
@@ -82,11 +82,6 @@ def sidecar_environment(answer: Mapping[str, Any], registration: Registration) -
         "LINKERD2_PROXY_LOG": os.environ.get("GOSSAMER_PROXY_LOG", ""),
     }
     return {name: value for name, value in settings.items() if value}
-
-
-def proxy_admin_socket(answer: Mapping[str, Any]) -> str:
-    """Where the sidecar serves its admin API: beside the control plane's sockets, one per workload."""
-    return str(Path(answer["runtime_dir"]) / f"{answer['namespace']}.{answer['workload']}.sock")
 
 
 def memory_file(text: str) -> int:

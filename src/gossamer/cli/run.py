@@ -23,7 +23,7 @@ EPILOG = (
     epilog=EPILOG,
     context_settings={"ignore_unknown_options": False, "allow_interspersed_args": False},
 )
-@click.option("-s", "--service", metavar="NAME", help="The service it belongs to, and its name for others.")
+@click.option("-s", "--service", metavar="NAME", help="The service it belongs to (default: the program's name).")
 @click.option("-p", "--port", "ports", metavar="[NAME=]PORT[:TARGET]", multiple=True, help="A port the service offers.")
 @click.option("--opaque-port", "opaque", metavar="N", multiple=True, help="A port whose bytes are not looked at.")
 @click.option("-n", "--namespace", metavar="NS", default="default", show_default=True, help="Its namespace.")
@@ -64,13 +64,12 @@ def command(
     try:
         opaque_ports = tuple(words.port_number(text) for text in opaque)
         offered = tuple(words.port(text, opaque_ports) for text in ports)
-        if service:
-            words.name(service, "--service")
+        service = words.name(service, "--service") if service else words.service_from(command_line[0])
         registration = Registration(
             namespace=words.name(namespace, "--namespace"),
-            service=service or "",
-            service_account=words.name(service_account or service or "default", "--service-account"),
-            labels={"app": service or words.service_from(command_line[0])} | dict(words.label(text) for text in labels),
+            service=service,
+            service_account=words.name(service_account or service, "--service-account"),
+            labels={"app": service} | dict(words.label(text) for text in labels),
             replica=words.name(replica, "--replica") if replica else None,
             ports=offered,
             opaque_ports=opaque_ports,

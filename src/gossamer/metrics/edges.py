@@ -92,7 +92,7 @@ class Edges:
         if source is not None:
             self._release(source)
 
-    def rows(self, now: float, window: float = WINDOW_SECONDS, group: Group = Group.EDGE) -> tuple[Edge, ...]:
+    def rows(self, now: float, window: float = WINDOW_SECONDS, group: str = "") -> tuple[Edge, ...]:
         """Every edge seen in the last ten minutes, by client and server; rates over `window` seconds (1 to 60)."""
         window = min(max(window, 1.0), float(HISTORY))
         subjects: dict[str, list[str]] = {}
@@ -104,7 +104,7 @@ class Edges:
             Ends(side=side, recent=side.history.sum(now, window), seconds=min(window, max(1.0, now - side.since + 1.0)))
             for side in self._sides.values()
         ]
-        return join(ends, subjects, group)
+        return join(ends, subjects, Group(group))
 
     def _count(
         self, reporter: Reporter, key: TotalsKey, totals: Totals, counts: Counts, now: float, old_news: bool

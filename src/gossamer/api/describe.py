@@ -1,0 +1,145 @@
+"""Everything about one workload or service, in words: identity, endpoints, the policy that applies. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from gossamer.api.judge import routes
+from gossamer.api.subjects import Subject
+from gossamer.compile import compile
+from gossamer.model.authorization import Network
+from gossamer.model.names import Default, Meta, service_name
+from gossamer.model.proxy_config import (
+    Authorization,
+    DetectInbound,
+    EndpointSet,
+    GrpcInbound,
+    Http1Inbound,
+    Http2Inbound,
+    Identities,
+    InboundConfig,
+    InboundProtocol,
+    InboundRoute,
+    OpaqueInbound,
+    TlsInbound,
+    Unauthenticated,
+)
+from gossamer.model.snapshot import View
+from gossamer.model.subscription import Endpoints, Inbound, NameTarget, Source
+from gossamer.model.workload import Workload
+
+EVERYWHERE = {"0.0.0.0/0", "::/0"}
+
+
+@dataclass(frozen=True, slots=True)
+class PortWords:
+    """The policy of one port of one workload, for people."""
+
+    workload: str
+    port: int
+    protocol: str
+    server: str
+    authorizations: tuple[str, ...]
+    routes: tuple[str, ...]
+
+
+def ports(view: View, workload: Workload) -> Iterator[PortWords]:
+    """One per port the program offers or listens on."""
+    for number in sorted({port.target for port in workload.ports}):
+        config = compile(view, Inbound(workload.key, number))
+        if isinstance(config, InboundConfig):
+            yield PortWords(
+                str(workload.key),
+                number,
+                protocol_word(config.protocol),
+                meta_word(config.meta),
+                tuple(authorization_words(one) for one in config.authorizations) or ("nobody is admitted",),
+                tuple(route_words(one) for one in routes(config) if not isinstance(one.meta, Default)),
+            )
+
+
+def endpoints(view: View, subject: Subject) -> list[str]:
+    """`address:port` of every place that traffic for the subject goes to now."""
+    found: list[str] = []
+    if subject.service is not None:
+        service = subject.service
+        for port in service.ports:
+            target = NameTarget(service_name(service.key, view.mesh.cluster_domain), port.port)
+            answer = compile(view, Endpoints(Source(service.key.namespace), target))
+            if isinstance(answer, EndpointSet):
+                found += [f"{endpoint.address}:{endpoint.port}" for endpoint in answer.endpoints]
+    elif any(workload.ready for workload in subject.workloads):
+        found = [
+            f"{workload.address}:{port.target}"
+            for workload in subject.workloads
+            if workload.ready
+            for port in workload.ports
+        ]
+    mine = {str(workload.address) for workload in subject.workloads}
+    kept = [one for one in dict.fromkeys(found) if subject.service is None or not mine or _host(one) in mine]
+    return kept or list(dict.fromkeys(found))
+
+
+def _host(endpoint: str) -> str:
+    return endpoint.rpartition(":")[0]
+
+
+def protocol_word(protocol: InboundProtocol) -> str:
+    match protocol:
+        case DetectInbound():
+            return "detected"
+        case Http1Inbound():
+            return "HTTP/1"
+        case Http2Inbound():
+            return "HTTP/2"
+        case GrpcInbound():
+            return "gRPC"
+        case OpaqueInbound():
+            return "opaque"
+        case TlsInbound():
+            return "TLS"
+
+
+def meta_word(meta: Meta | None) -> str:
+    """`Server/web`, or `default policy all-authenticated`."""
+    if meta is None:
+        return ""
+    if isinstance(meta, Default):
+        return f"default policy {meta.name}"
+    return f"{meta.kind}/{meta.name}"
+
+
+def authorization_words(authorization: Authorization) -> str:
+    """`AuthorizationPolicy/web: front.default (from 10.0.0.0/8)`."""
+    return f"{meta_word(authorization.meta)}: {_clients(authorization)}{_networks(authorization.networks)}"
+
+
+def _clients(authorization: Authorization) -> str:
+    match authorization.clients:
+        case Unauthenticated(tls):
+            return "anybody over mutual TLS, with or without a certificate" if tls else "anybody"
+        case Identities(exact, suffixes):
+            if () in suffixes:
+                return "anybody with an identity of this mesh"
+            names = [*exact, *("*." + ".".join(suffix) for suffix in suffixes)]
+            return ", ".join(names) or "nobody"
+
+
+def _networks(networks: Sequence[Network]) -> str:
+    texts = [str(network.cidr) + "".join(f" but {hole}" for hole in network.excepted) for network in networks]
+    return "" if not set(texts) - EVERYWHERE else f" (from {', '.join(texts)})"
+
+
+def route_words(route: InboundRoute) -> str:
+    """`HTTPRoute/read: GET /api* (+ 1 authorization)`."""
+    matches = []
+    for rule in route.rules:
+        for match in rule.matches:
+            path = (
+                "" if match.path is None else match.path.value + ("*" if match.path.how.value == "PathPrefix" else "")
+            )
+            matches.append(f"{match.method or 'any method'} {path or '/*'}".strip())
+    hosts = f" on {', '.join(route.hosts)}" if route.hosts else ""
+    who = "; ".join(authorization_words(one) for one in route.authorizations) or "the Server's authorizations only"
+    return f"{meta_word(route.meta)}: {', '.join(matches) or 'everything'}{hosts} [{who}]"
