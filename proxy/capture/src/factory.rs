@@ -116,3 +116,96 @@ pub(crate) fn send_with(to: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'
         }
     }
 }
+
+/// The factory itself: answers on both pairs until the launcher's closes. Never returns to the caller's code.
+///
+/// Sockets for the sidecar carry `mark`, which the rules let pass: dialling into the workload is never captured.
+/// Sockets for the launcher do not, because it tests that capturing works.
+pub(crate) fn serve(sidecar: &OwnedFd, launcher: &OwnedFd, mark: u32) {
+    use rustix::event::{PollFd, PollFlags, poll};
+    loop {
+        let mut fds = [PollFd::new(launcher, PollFlags::IN), PollFd::new(sidecar, PollFlags::IN)];
+        match poll(&mut fds, None) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => {}
+            Err(_) => return,
+        }
+        let ready = [!fds[0].revents().is_empty(), !fds[1].revents().is_empty()];
+        if ready[0] && !answer(launcher, None) {
+            return;
+        }
+        if ready[1] && !answer(sidecar, Some(mark)) {
+            return;
+        }
+    }
+}
+
+/// One request, one reply. False when the other side is gone.
+fn answer(to: &OwnedFd, mark: Option<u32>) -> bool {
+    let mut request = [0u8; 2];
+    let read = match rustix::net::recv(to, &mut request, RecvFlags::empty()) {
+        Err(rustix::io::Errno::INTR | rustix::io::Errno::AGAIN) => return true,
+        Err(_) => return false,
+        Ok((read, _)) => read,
+    };
+    let (2, Some(family)) = (read, Family::parse(request[0])) else {
+        return read != 0;
+    };
+    let count = usize::from(request[1]).clamp(1, BATCH);
+    let sockets: Vec<OwnedFd> = (0..count).map_while(|_| make(family, mark).ok()).collect();
+    let borrowed: Vec<BorrowedFd<'_>> = sockets.iter().map(AsFd::as_fd).collect();
+    send_with(to, &[family.byte()], &borrowed).is_ok()
+}
+
+fn make(family: Family, mark: Option<u32>) -> io::Result<OwnedFd> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
+    let address = match family {
+        Family::V4 => AddressFamily::INET,
+        Family::V6 => AddressFamily::INET6,
+    };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(address, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+    if let Some(mark) = mark {
+        kernel::set_mark(&socket, mark)?;
+    }
+    Ok(socket)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+
+    fn pair() -> (OwnedFd, OwnedFd) {
+        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
+    }
+
+    #[test]
+    fn sockets_come_in_batches_and_an_empty_queue_is_no_error() {
+        let (asking, serving) = pair();
+        let client = Client::new(asking).unwrap();
+        assert!(client.receive().unwrap().is_none());
+        client.request(Family::V4, 3).unwrap();
+        client.request(Family::V6, 99).unwrap();
+        assert!(answer(&serving, None) && answer(&serving, None));
+        let first = client.receive().unwrap().unwrap();
+        assert_eq!((first.family, first.sockets.len()), (Family::V4, 3));
+        let second = client.receive().unwrap().unwrap();
+        assert_eq!((second.family, second.sockets.len()), (Family::V6, BATCH));
+    }
+
+    #[test]
+    fn the_end_of_the_launcher_ends_the_factory() {
+        let (_sidecar, to_sidecar) = pair();
+        let (launcher, to_launcher) = pair();
+        drop(launcher);
+        serve(&to_sidecar, &to_launcher, 1);
+    }
+
+    #[test]
+    fn a_factory_that_is_gone_is_the_end_of_file() {
+        let (asking, serving) = pair();
+        let client = Client::new(asking).unwrap();
+        drop(serving);
+        assert_eq!(client.receive().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use rustix::io::FdFlags;
 use rustix::net::AddressFamily;
@@ -41,6 +41,22 @@ pub fn original_destination(connection: impl AsFd) -> io::Result<SocketAddr> {
         }
     }
     Ok(SocketAddr::V4(sockopt::ip_original_dst(connection)?))
+}
+
+/// Marks the packets of `socket` (`SO_MARK`); needs `CAP_NET_ADMIN` over its namespace.
+pub fn set_mark(socket: impl AsFd, mark: u32) -> io::Result<()> {
+    let length = libc::socklen_t::try_from(size_of::<u32>()).unwrap_or(4);
+    let number = socket.as_fd().as_raw_fd();
+    // SAFETY: the option is a 32-bit number, and the pointer leads to one for the time of the call.
+    let result = unsafe { libc::setsockopt(number, libc::SOL_SOCKET, libc::SO_MARK, (&raw const mark).cast(), length) };
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+}
+
+/// Puts a copy of `source` on `number` (not close-on-exec), closing what was there: for the standard streams.
+pub fn replace(number: RawFd, source: impl AsFd) -> io::Result<()> {
+    let source = source.as_fd().as_raw_fd();
+    // SAFETY: dup2 touches no memory; the standard streams are owned by no value.
+    if unsafe { libc::dup2(source, number) } < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 
 /// Closes `number` although no value of this process owns it: the program's own descriptors, in the launcher.

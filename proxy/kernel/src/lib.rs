@@ -11,7 +11,7 @@ mod descriptor;
 pub mod process;
 pub mod signal;
 
-pub use descriptor::{close_range_from, close_unowned, inherited, original_destination};
+pub use descriptor::{close_range_from, close_unowned, inherited, original_destination, replace, set_mark};
 
 use std::io;
 

@@ -70,10 +70,17 @@ impl AsFd for Signals {
     }
 }
 
-/// Gives `signal` its default meaning again (the Rust run time ignores `SIGPIPE`, and exec keeps that).
-pub fn reset_disposition(signal: i32) {
+/// Gives `signal` its default meaning again (the Rust run time ignores `SIGPIPE`, and exec keeps that). True when it
+/// was ignored before.
+pub fn reset_disposition(signal: i32) -> bool {
     // SAFETY: SIG_DFL runs no code of ours.
-    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    unsafe { libc::signal(signal, libc::SIG_DFL) == libc::SIG_IGN }
+}
+
+/// Sends any signal, real-time ones included. A process that is gone needs none.
+pub fn send(to: rustix::process::Pid, signal: i32) {
+    // SAFETY: kill touches no memory.
+    unsafe { libc::kill(to.as_raw_nonzero().get(), signal) };
 }
 
 /// Ignores `signal`, also in the program exec'ed next.

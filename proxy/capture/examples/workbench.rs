@@ -1,0 +1,160 @@
+//! Stands in for `gossamer-proxy` when the launcher is tried alone: `run` is the launcher itself, and without arguments
+//! it is a sidecar that knows the launcher's protocol and nothing of a mesh.
+//!
+//! The stub answers the canary, says `captured ADDRESS` to every other captured connection and echoes, answers every DNS
+//! question with 198.19.0.1, and forwards connections made to its own inbound port into the namespace. How it misbehaves
+//! is told by `STUB` in its environment.
+#![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+use std::sync::{Arc, Mutex};
+
+use capture::factory::{Client, Family};
+use rustix::event::{PollFd, PollFlags, poll};
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().skip(1).collect();
+    match arguments.first().and_then(|first| first.to_str()) {
+        Some("run") => capture::main(&arguments[1..]),
+        Some("probe") => capture::probe(),
+        Some("canary") => ExitCode::from(u8::from(!capture::answers_canary())),
+        _ => sidecar(),
+    }
+}
+
+fn variable(name: &str) -> String {
+    std::env::var(name).unwrap_or_default()
+}
+
+fn sidecar() -> ExitCode {
+    kernel::undumpable().unwrap();
+    let behaviour = variable("STUB");
+    if behaviour == "exit" {
+        eprintln!("no trust anchors");
+        return ExitCode::from(3);
+    }
+    let launcher = kernel::inherited(variable("GOSSAMER_PROXY_LAUNCHER_FD").parse().unwrap()).unwrap();
+    let factory = kernel::inherited(variable("GOSSAMER_PROXY_FACTORY_FD").parse().unwrap()).unwrap();
+    let factory = Arc::new(Mutex::new(Client::new(factory).unwrap()));
+    for listener in variable("GOSSAMER_PROXY_LISTEN_FDS").split(',') {
+        let (name, number) = listener.split_once(':').unwrap();
+        let fd = kernel::inherited(number.parse().unwrap()).unwrap();
+        listen(name, fd, behaviour == "mute");
+    }
+    inbound(factory);
+    let launcher = UnixStream::from(launcher);
+    let mut lines = BufReader::new(launcher.try_clone().unwrap()).lines();
+    (&launcher).write_all(b"token\n").unwrap();
+    let token = lines.next().unwrap().unwrap();
+    eprintln!("stub pid {} got {token}", std::process::id());
+    if behaviour == "never" {
+        std::thread::sleep(std::time::Duration::from_secs(60));
+    }
+    (&launcher).write_all(b"ready\n").unwrap();
+    for line in lines.map_while(Result::ok) {
+        eprintln!("stub heard {line}");
+        if line == "drain" {
+            (&launcher).write_all(b"drained\n").unwrap();
+        }
+    }
+    eprintln!("stub ends");
+    ExitCode::SUCCESS
+}
+
+fn listen(name: &str, fd: OwnedFd, mute: bool) {
+    rustix::io::ioctl_fionbio(&fd, false).unwrap();
+    if name.starts_with("dns-udp") {
+        std::thread::spawn(move || answer_names(&UdpSocket::from(fd)));
+    } else {
+        let listener = TcpListener::from(fd);
+        std::thread::spawn(move || {
+            for stream in listener.incoming().map_while(Result::ok) {
+                std::thread::spawn(move || captured(stream, mute));
+            }
+        });
+    }
+}
+
+fn captured(mut stream: TcpStream, mute: bool) {
+    let to = kernel::original_destination(&stream).unwrap();
+    eprintln!("stub captured {to}");
+    if to == capture::CANARY {
+        if !mute {
+            stream.write_all(capture::CANARY_ANSWER).unwrap();
+        }
+        return;
+    }
+    if stream.write_all(format!("captured {to}\n").as_bytes()).is_err() {
+        return;
+    }
+    let mut reader = stream.try_clone().unwrap();
+    std::io::copy(&mut reader, &mut stream).ok();
+}
+
+/// Every A question is answered 198.19.0.1; other types get an empty answer.
+fn answer_names(socket: &UdpSocket) {
+    let mut question = [0u8; 512];
+    while let Ok((length, from)) = socket.recv_from(&mut question) {
+        let question = &question[..length];
+        let mut end = 12;
+        while question[end] != 0 {
+            end += 1 + usize::from(question[end]);
+        }
+        let is_a = question[end + 2] == 1;
+        let mut answer = question[..2].to_vec();
+        answer.extend_from_slice(&[0x81, 0x80, 0, 1, 0, u8::from(is_a), 0, 0, 0, 0]);
+        answer.extend_from_slice(&question[12..end + 5]);
+        if is_a {
+            answer.extend_from_slice(&[0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 198, 19, 0, 1]);
+        }
+        socket.send_to(&answer, from).unwrap();
+    }
+}
+
+/// `STUB_INBOUND=FILE:TARGET`: a port of the host, written to FILE, that leads to TARGET inside.
+fn inbound(factory: Arc<Mutex<Client>>) {
+    let Some((file, target)) = std::env::var("STUB_INBOUND").ok().and_then(|value| {
+        let (file, target) = value.rsplit_once(':')?;
+        Some((file.to_owned(), target.parse::<SocketAddr>().or_else(|_| format!("127.0.0.1:{target}").parse()).ok()?))
+    }) else {
+        return;
+    };
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    std::fs::write(file, listener.local_addr().unwrap().port().to_string()).unwrap();
+    std::thread::spawn(move || {
+        for outer in listener.incoming().map_while(Result::ok) {
+            let socket = socket_inside(&factory.lock().unwrap());
+            std::thread::spawn(move || forward(outer, socket, target));
+        }
+    });
+}
+
+fn socket_inside(factory: &Client) -> OwnedFd {
+    factory.request(Family::V4, 1).unwrap();
+    poll(&mut [PollFd::from_borrowed_fd(factory.fd(), PollFlags::IN)], None).unwrap();
+    factory.receive().unwrap().unwrap().sockets.pop().unwrap()
+}
+
+fn forward(mut outer: TcpStream, socket: OwnedFd, target: SocketAddr) {
+    rustix::io::ioctl_fionbio(&socket, false).unwrap();
+    if let Err(error) = rustix::net::connect(&socket, &target) {
+        eprintln!("stub cannot dial {target}: {error}");
+        return;
+    }
+    let mut inner = TcpStream::from(socket);
+    let (mut outer_read, mut inner_write) = (outer.try_clone().unwrap(), inner.try_clone().unwrap());
+    std::thread::spawn(move || {
+        std::io::copy(&mut outer_read, &mut inner_write).ok();
+        inner_write.shutdown(std::net::Shutdown::Write).ok();
+    });
+    let mut buffer = [0u8; 8192];
+    while let Ok(read @ 1..) = inner.read(&mut buffer) {
+        if outer.write_all(&buffer[..read]).is_err() {
+            return;
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The child that becomes the program: out of the host's namespaces, rules and listeners made, the mesh's directories
+//! covered, rights given up, then `exec`.
+//!
+//! Every failure is told through the gate and ends the child: nothing runs half meshed. Nothing of ours survives the
+//! `exec` (all our descriptors are close-on-exec).
+
+use std::ffi::OsString;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use kernel::process::{Exec, Forked};
+use kernel::signal::{self, Mask};
+use rustix::mount::MountFlags;
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
+use rustix::thread::{CapabilitySet, UnshareFlags};
+
+use crate::config::Config;
+use crate::dial::{Dial, Found};
+use crate::failure::{self, Failure};
+use crate::gate::{Gate, Made, Message};
+use crate::rules::{self, DNS_PORT, MARK, OUT_PORT};
+use crate::{factory, link, nft};
+
+/// Names of the descriptors in `Made`; those of the listeners are the sidecar's.
+pub const TABLE_V4: &str = "table4";
+pub const TABLE_V6: &str = "table6";
+pub const COUNTERS: &str = "counters";
+
+const LOW_PORTS: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
+const BACKLOG: i32 = 4096;
+const PATIENCE: Duration = Duration::from_secs(60);
+const PIPE: i32 = 13;
+const CHILD: i32 = 17;
+const FILE_SIZE: i32 = 25;
+
+/// What the child needs from the launcher.
+pub struct Child<'a> {
+    pub config: &'a Config,
+    pub command: &'a [OsString],
+    pub gate: &'a Gate,
+    pub mask: &'a Mask,
+    /// Whether `SIGCHLD` was ignored when we were started.
+    pub child_ignored: bool,
+    pub machine: &'a Machine,
+    /// The factory's ends: for the sidecar, for the launcher.
+    pub factory: (&'a OwnedFd, &'a OwnedFd),
+}
+
+/// What is looked up outside, because inside there is nothing to see.
+pub struct Machine {
+    pub global_v6: bool,
+    /// `ip_unprivileged_port_start`, where it is not the default.
+    pub low_ports_from: Option<String>,
+}
+
+impl Machine {
+    pub fn look() -> Self {
+        let start = std::fs::read_to_string(LOW_PORTS).ok().filter(|start| start.trim() != "1024");
+        Machine { global_v6: link::machine_has_global_v6(), low_ports_from: start }
+    }
+}
+
+impl Child<'_> {
+    /// Becomes the program, or says why not and ends.
+    pub fn run(self) -> ! {
+        let failure = match self.prepare() {
+            Ok(never) => match never {},
+            Err(failure) => failure,
+        };
+        let code = i32::from(failure.code);
+        drop(self.gate.send(&Message::Failed(failure)));
+        kernel::process::exit_now(code)
+    }
+
+    fn prepare(&self) -> Result<std::convert::Infallible, Failure> {
+        let flags = UnshareFlags::NEWUSER | UnshareFlags::NEWNET | UnshareFlags::NEWNS;
+        kernel::process::unshare(flags).map_err(|error| blocked("unshare", &error))?;
+        self.tell(&Message::Unshared)?;
+        self.wait_for_mapping()?;
+        let factory = self.fork_factory().map_err(|error| Failure::step("start the socket factory", &error))?;
+        let made = self.make(factory)?;
+        self.tell(&made)?;
+        drop(made);
+        self.wait_for_go()?;
+        test_capture()?;
+        self.become_program()
+    }
+
+    fn tell(&self, message: &Message) -> Result<(), Failure> {
+        self.gate.send(message).map_err(|error| Failure::step("reach the launcher", &error))
+    }
+
+    fn wait_for_mapping(&self) -> Result<(), Failure> {
+        match self.gate.receive(PATIENCE) {
+            Ok(Message::Mapped) => Ok(()),
+            _ => kernel::process::exit_now(i32::from(failure::NOT_STARTED)),
+        }
+    }
+
+    /// The launcher ended or gave up: it has said why, if there was anything to say.
+    fn wait_for_go(&self) -> Result<(), Failure> {
+        match self.gate.receive(PATIENCE) {
+            Ok(Message::Go) => Ok(()),
+            _ => kernel::process::exit_now(i32::from(failure::NOT_STARTED)),
+        }
+    }
+
+    /// The factory is the launcher's child, not the program's, and dies with the launcher.
+    fn fork_factory(&self) -> io::Result<i32> {
+        let launcher = rustix::process::getppid();
+        match kernel::process::fork_sibling()? {
+            Forked::Parent(pid) => Ok(pid.as_raw_nonzero().get()),
+            Forked::Child => {
+                // An error here ends the factory; the sidecar then finds it gone, and the capture stays closed.
+                drop(self.be_factory(launcher));
+                kernel::process::exit_now(0)
+            }
+        }
+    }
+
+    fn be_factory(&self, launcher: Option<rustix::process::Pid>) -> io::Result<()> {
+        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+        if rustix::process::getppid() != launcher {
+            return Ok(());
+        }
+        kernel::undumpable()?;
+        rustix::process::setsid()?;
+        rustix::thread::set_name(c"gossamer-socket")?;
+        rustix::process::chdir("/")?;
+        keep_only(CapabilitySet::NET_ADMIN)?;
+        let null = std::fs::File::open("/dev/null")?;
+        let null = null.as_fd();
+        kernel::process::arrange(&[null, null, null, self.factory.0.as_fd(), self.factory.1.as_fd()], 0)?;
+        let (sidecar, launcher) = (kernel::inherited(3)?, kernel::inherited(4)?);
+        factory::serve(&sidecar, &launcher, MARK);
+        Ok(())
+    }
+
+    fn make(&self, factory: i32) -> Result<Message, Failure> {
+        let step = |name: &'static str| move |error: io::Error| Failure::step(name, &error);
+        let v6 = link::set_up(self.machine.global_v6).map_err(|error| match error.raw_os_error() {
+            // The namespace was granted and the rights inside it were not (AppArmor on Ubuntu).
+            Some(1 | 13) => blocked("netlink", &error),
+            _ => Failure::step("set up the namespace's loopback", &error),
+        })?;
+        if let Some(start) = &self.machine.low_ports_from {
+            // As outside. Where this is forbidden the program gets the error that it would get elsewhere.
+            drop(std::fs::write(LOW_PORTS, start));
+        }
+        let tables = nft::socket().map_err(step("reach nf_tables"))?;
+        let rules = rules::ruleset(&self.config.captured, &self.config.host_ports);
+        nft::load(&tables, &rules).map_err(|refused| {
+            Failure::step(format_args!("load the capture rules (nf_tables message {})", refused.index), &refused.error)
+        })?;
+        let mut made = Made { factory, names: Vec::new(), descriptors: Vec::new() };
+        listeners(v6, &mut made).map_err(step("open the capture's listeners"))?;
+        for (name, path) in [(TABLE_V4, "/proc/self/net/tcp"), (TABLE_V6, "/proc/self/net/tcp6")] {
+            match std::fs::File::open(path) {
+                Ok(table) => made.push(name, table.into()),
+                Err(error) if name == TABLE_V6 && error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => return Err(Failure::step(format_args!("open {path}"), &error)),
+            }
+        }
+        made.push(COUNTERS, tables.into_fd());
+        for directory in &self.config.hide {
+            cover(Path::new(directory))?;
+        }
+        Ok(Message::Made(made))
+    }
+
+    fn become_program(&self) -> Result<std::convert::Infallible, Failure> {
+        let name = self.command.first().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let exec = Exec::searching(self.command).map_err(|error| Failure::program(&name, &error))?;
+        confine().map_err(|error| Failure::step("give up the rights over the namespace", &error))?;
+        // What Python and the Rust run time ignore and a program expects to have: as a shell would have started it.
+        signal::reset_disposition(PIPE);
+        signal::reset_disposition(FILE_SIZE);
+        if self.child_ignored {
+            signal::ignore(CHILD);
+        }
+        self.mask.restore();
+        Err(Failure::program(&name, &exec.exec()))
+    }
+}
+
+impl Made {
+    fn push(&mut self, name: &str, descriptor: OwnedFd) {
+        self.names.push(name.to_owned());
+        self.descriptors.push(descriptor);
+    }
+}
+
+fn blocked(step: &str, error: &io::Error) -> Failure {
+    Failure::no_namespaces(step, error, failure::remedy())
+}
+
+fn listeners(v6: bool, made: &mut Made) -> io::Result<()> {
+    let v4 = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    let six = |port| SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    for (name, kind, address, needed) in [
+        ("out4", SocketType::STREAM, v4(OUT_PORT), true),
+        ("out6", SocketType::STREAM, six(OUT_PORT), v6),
+        ("dns-udp4", SocketType::DGRAM, v4(DNS_PORT), true),
+        ("dns-udp6", SocketType::DGRAM, six(DNS_PORT), v6),
+        ("dns-tcp4", SocketType::STREAM, v4(DNS_PORT), true),
+        ("dns-tcp6", SocketType::STREAM, six(DNS_PORT), v6),
+    ] {
+        if needed {
+            made.push(name, listener(kind, &address)?);
+        }
+    }
+    Ok(())
+}
+
+fn listener(kind: SocketType, address: &SocketAddr) -> io::Result<OwnedFd> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = rustix::net::socket_with(family, kind, flags, None)?;
+    if kind == SocketType::STREAM {
+        sockopt::set_socket_reuseaddr(&socket, true)?;
+    }
+    rustix::net::bind(&socket, address)?;
+    if kind == SocketType::STREAM {
+        rustix::net::listen(&socket, BACKLOG)?;
+    }
+    Ok(socket)
+}
+
+/// Puts an empty, read-only directory over one of the mesh's. What the program inherited as descriptors it keeps.
+fn cover(directory: &Path) -> Result<(), Failure> {
+    let here = std::env::current_dir();
+    let real = directory.canonicalize();
+    if let (Ok(here), Ok(real)) = (&here, &real) {
+        if here.starts_with(real) {
+            let line = format!("{} belongs to the mesh; start the program from another directory", here.display());
+            return Err(Failure::new(line));
+        }
+    }
+    let flags = MountFlags::RDONLY | MountFlags::NOSUID | MountFlags::NODEV | MountFlags::NOEXEC;
+    rustix::mount::mount(c"gossamer", directory, c"tmpfs", flags, c"mode=0555,size=4k,nr_inodes=2")
+        .map_err(|error| Failure::step(format_args!("hide {} from the program", directory.display()), &error.into()))
+}
+
+/// The rules must lead a connection to the sidecar, or the program must not run.
+fn test_capture() -> Result<(), Failure> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let found = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)
+        .map_err(io::Error::from)
+        .and_then(|socket| Dial::canary(socket, Instant::now()))
+        .map_or_else(|error| Found::No(failure::plain(&error)), Dial::wait);
+    match found {
+        Found::Yes => Ok(()),
+        Found::No(why) => Err(Failure::new(format!(
+            "the test of the capture failed ({why}); the program was not started; run `gossamer check --host`"
+        ))),
+    }
+}
+
+/// Root of the namespace must not be able to undo the capture or look into the factory. An ordinary user loses every
+/// right at `exec` anyway; the same steps are taken for both.
+fn confine() -> io::Result<()> {
+    for capability in [CapabilitySet::NET_ADMIN, CapabilitySet::SYS_ADMIN, CapabilitySet::SYS_PTRACE] {
+        rustix::thread::remove_capability_from_bounding_set(capability)?;
+    }
+    rustix::thread::clear_ambient_capability_set()?;
+    let mut sets = rustix::thread::capabilities(None)?;
+    sets.inheritable = CapabilitySet::empty();
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}
+
+fn keep_only(capability: CapabilitySet) -> io::Result<()> {
+    let sets = rustix::thread::CapabilitySets {
+        effective: capability,
+        permitted: capability,
+        inheritable: CapabilitySet::empty(),
+    };
+    Ok(rustix::thread::set_capabilities(None, sets)?)
+}

@@ -1,0 +1,254 @@
+//! What the kernel does with every packet a meshed program sends: the rules as values, pure.
+//!
+//! `nft` turns them into messages. Nothing here leaves the namespace by itself: there is no way out of it but these
+//! listeners, so a mistake stops traffic and never leaks it.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::link;
+
+/// Where captured connections arrive.
+pub const OUT_PORT: u16 = 15001;
+/// Where questions to any name server arrive, UDP and TCP.
+pub const DNS_PORT: u16 = 15053;
+/// Carried by sockets of the factory (the sidecar dialling in); such packets are never captured.
+pub const MARK: u32 = 0x676f_7373;
+pub const TABLE: &str = "gossamer";
+
+pub const TCP: u8 = 6;
+pub const UDP: u8 = 17;
+const ICMP: u8 = 1;
+const ICMP6: u8 = 58;
+
+/// A range of addresses, `10.0.0.0/8`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    pub base: IpAddr,
+    pub prefix: u8,
+}
+
+impl Range {
+    pub fn one(address: impl Into<IpAddr>) -> Self {
+        let base = address.into();
+        Range { base, prefix: if base.is_ipv4() { 32 } else { 128 } }
+    }
+
+    /// `None` unless `text` is `ADDRESS/PREFIX` or an address alone.
+    pub fn parse(text: &str) -> Option<Self> {
+        let (base, prefix) = match text.split_once('/') {
+            Some((base, prefix)) => (base.parse().ok()?, Some(prefix.parse().ok()?)),
+            None => (text.parse().ok()?, None),
+        };
+        let whole = Range::one(base);
+        let prefix = prefix.unwrap_or(whole.prefix);
+        (prefix <= whole.prefix).then_some(Range { base, prefix })
+    }
+}
+
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.base, self.prefix) {
+            (IpAddr::V4(base), 32) => write!(f, "{base}"),
+            (IpAddr::V6(base), 128) => write!(f, "{base}"),
+            (base, prefix) => write!(f, "{base}/{prefix}"),
+        }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Match {
+    Mark(u32),
+    Protocol(u8),
+    Destination(Range),
+    Source(Range),
+    Port(u16),
+    /// The answer of a port where nothing listens: RST and ACK, sequence number 0.
+    Refusal,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    Return,
+    Accept,
+    Redirect(u16),
+    /// Count under this name and say so at once: the port is unreachable.
+    RejectPort(&'static str),
+    /// Count under this name and say so at once: administratively prohibited.
+    RejectProhibited(&'static str),
+    /// Remember the source port in the set of this name.
+    Remember(&'static str),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rule {
+    pub matches: Vec<Match>,
+    pub action: Action,
+}
+
+/// The counters of what was rejected.
+pub const REJECTED: [&str; 3] = ["udp", "icmp", "other"];
+/// The set of local ports where a connection of the program found nobody.
+pub const REFUSED: &str = "refused";
+
+/// The table: rules of the chain that redirects, and of the one that rejects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ruleset {
+    pub redirect: Vec<Rule>,
+    pub guard: Vec<Rule>,
+}
+
+fn rule(matches: &[Match], action: Action) -> Rule {
+    Rule { matches: matches.to_vec(), action }
+}
+
+/// `captured` are ranges inside 127.0.0.0/8 that belong to the mesh; `host_ports` are ports of the host's loopback the
+/// program may reach.
+pub fn ruleset(captured: &[Range], host_ports: &[u16]) -> Ruleset {
+    Ruleset { redirect: redirect(captured, host_ports), guard: guard(captured) }
+}
+
+/// Addresses that stay inside, whatever the protocol.
+fn own() -> [Range; 4] {
+    [
+        Range { base: Ipv4Addr::new(127, 0, 0, 0).into(), prefix: 8 },
+        Range::one(Ipv6Addr::LOCALHOST),
+        Range::one(link::ADDRESS),
+        Range::one(link::ADDRESS_V6),
+    ]
+}
+
+fn redirect(captured: &[Range], host_ports: &[u16]) -> Vec<Rule> {
+    let mut rules = vec![rule(&[Match::Mark(MARK)], Action::Return)];
+    for protocol in [UDP, TCP] {
+        rules.push(rule(&[Match::Protocol(protocol), Match::Port(53)], Action::Redirect(DNS_PORT)));
+    }
+    for &port in host_ports {
+        for loopback in [IpAddr::from(Ipv4Addr::LOCALHOST), IpAddr::from(Ipv6Addr::LOCALHOST)] {
+            let to = [Match::Destination(Range::one(loopback)), Match::Protocol(TCP), Match::Port(port)];
+            rules.push(rule(&to, Action::Redirect(OUT_PORT)));
+        }
+    }
+    for &range in captured {
+        rules.push(rule(&[Match::Destination(range), Match::Protocol(TCP)], Action::Redirect(OUT_PORT)));
+    }
+    rules.extend(own().map(|range| rule(&[Match::Destination(range)], Action::Return)));
+    rules.push(rule(&[Match::Protocol(TCP)], Action::Redirect(OUT_PORT)));
+    rules
+}
+
+fn guard(captured: &[Range]) -> Vec<Rule> {
+    let loopback = own()[0];
+    let mut rules = vec![
+        rule(&[Match::Source(loopback), Match::Refusal], Action::Remember(REFUSED)),
+        rule(&[Match::Protocol(TCP)], Action::Accept),
+    ];
+    for &range in captured {
+        rules.push(rule(&[Match::Destination(range), Match::Protocol(UDP)], Action::RejectPort("udp")));
+    }
+    rules.extend(own().map(|range| rule(&[Match::Destination(range)], Action::Accept)));
+    rules.push(rule(&[Match::Protocol(UDP)], Action::RejectPort("udp")));
+    // The kernel's own multicast chatter (membership reports) goes nowhere and is nobody's request.
+    let multicast = Range { base: Ipv6Addr::new(0xff00, 0, 0, 0, 0, 0, 0, 0).into(), prefix: 8 };
+    rules.push(rule(&[Match::Destination(multicast)], Action::Accept));
+    for protocol in [ICMP, ICMP6] {
+        rules.push(rule(&[Match::Protocol(protocol)], Action::RejectProhibited("icmp")));
+    }
+    rules.push(rule(&[], Action::RejectProhibited("other")));
+    rules
+}
+
+/// The words of `nft list ruleset`, for people and for the test that compares.
+impl fmt::Display for Rule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut protocol = None;
+        let words: Vec<String> = self.matches.iter().filter_map(|part| part.words(&mut protocol)).collect();
+        let pending = protocol.map(|protocol: u8| format!("meta l4proto {}", name(protocol)));
+        let all: Vec<String> = words.into_iter().chain(pending).chain([self.action.to_string()]).collect();
+        write!(f, "{}", all.join(" "))
+    }
+}
+
+impl Match {
+    fn words(&self, protocol: &mut Option<u8>) -> Option<String> {
+        let family = |range: &Range| if range.base.is_ipv4() { "ip" } else { "ip6" };
+        match self {
+            Match::Mark(mark) => Some(format!("meta mark 0x{mark:08x}")),
+            Match::Protocol(number) => {
+                *protocol = Some(*number);
+                None
+            }
+            Match::Destination(range) => Some(format!("{} daddr {range}", family(range))),
+            Match::Source(range) => Some(format!("{} saddr {range}", family(range))),
+            // nft writes the protocol of a port as part of the port.
+            Match::Port(port) => Some(format!("{} dport {port}", name(protocol.take().unwrap_or(TCP)))),
+            Match::Refusal => Some("tcp flags == ack | rst tcp sequence 0".to_owned()),
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Action::Return => write!(f, "return"),
+            Action::Accept => write!(f, "accept"),
+            Action::Redirect(port) => write!(f, "redirect to :{port}"),
+            Action::RejectPort(counter) => write!(f, "counter name \"{counter}\" reject"),
+            Action::RejectProhibited(counter) => {
+                write!(f, "counter name \"{counter}\" reject with icmpx admin-prohibited")
+            }
+            Action::Remember(set) => write!(f, "add @{set} {{ tcp sport }}"),
+        }
+    }
+}
+
+fn name(protocol: u8) -> &'static str {
+    match protocol {
+        TCP => "tcp",
+        UDP => "udp",
+        ICMP => "icmp",
+        _ => "ipv6-icmp",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn position(rules: &[Rule], text: &str) -> usize {
+        rules.iter().position(|rule| rule.to_string() == text).unwrap_or_else(|| panic!("no rule {text}: {rules:?}"))
+    }
+
+    #[test]
+    fn captured_ranges_host_ports_and_dns_come_before_loopback_stays_local() {
+        let captured = [Range::parse("127.64.0.0/10").unwrap()];
+        let rules = ruleset(&captured, &[5432]).redirect;
+        let local = position(&rules, "ip daddr 127.0.0.0/8 return");
+        for earlier in [
+            "udp dport 53 redirect to :15053",
+            "tcp dport 53 redirect to :15053",
+            "ip daddr 127.0.0.1 tcp dport 5432 redirect to :15001",
+            "ip daddr 127.64.0.0/10 meta l4proto tcp redirect to :15001",
+        ] {
+            assert!(position(&rules, earlier) < local, "{earlier}");
+        }
+        let local6 = position(&rules, "ip6 daddr ::1 return");
+        assert!(position(&rules, "ip6 daddr ::1 tcp dport 5432 redirect to :15001") < local6);
+        assert_eq!(position(&rules, "meta l4proto tcp redirect to :15001"), rules.len() - 1);
+    }
+
+    #[test]
+    fn the_guard_ends_by_rejecting_everything() {
+        let rules = ruleset(&[], &[]).guard;
+        assert_eq!(rules.last().unwrap().to_string(), "counter name \"other\" reject with icmpx admin-prohibited");
+    }
+
+    #[test]
+    fn ranges_are_read_or_refused() {
+        assert_eq!(Range::parse("10.0.0.0/8").unwrap().to_string(), "10.0.0.0/8");
+        assert_eq!(Range::parse("::1").unwrap().to_string(), "::1");
+        for wrong in ["10.0.0.0/33", "x/8", "10.0.0.0/", ""] {
+            assert_eq!(Range::parse(wrong), None, "{wrong}");
+        }
+    }
+}
