@@ -52,6 +52,8 @@ pub struct Credentials {
     pub identity: Identity,
     /// Generation of the trust bundle these were made under (seams §2).
     pub generation: u64,
+    /// Seconds since the Unix epoch.
+    pub not_before: u64,
     /// Seconds since the Unix epoch; compared with wall time, never with a monotonic clock (seams §4).
     pub not_after: u64,
     /// Verifies the server by chain and by the exact expected name; presents our certificate. Without ALPN.

@@ -5,11 +5,22 @@
 
 #![cfg_attr(test, allow(clippy::let_underscore_must_use))]
 
+mod channel;
+mod clock;
+mod connect;
+mod follow;
+mod grpc;
 pub mod handover;
 pub mod identity;
+mod launcher;
+mod names;
+mod reports;
+pub mod resolve;
 #[cfg(feature = "testing")]
 #[allow(clippy::unwrap_used)]
 pub mod testing;
+mod thread;
+mod watches;
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -17,7 +28,8 @@ use std::pin::Pin;
 use std::sync::{Arc, mpsc};
 
 use handover::{Ask, Names, News};
-use settings::Settings;
+use identity::{Bundle, Request};
+use settings::{Anchors, Settings};
 use telemetry::Registry;
 use tokio::sync::mpsc::UnboundedSender;
 use tokio::sync::watch;
@@ -73,9 +85,44 @@ impl std::fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 /// Starts the control thread. `wake` is called after every [`News`]; it must not block.
+///
+/// Anchors and, where settings name a directory, key and request are read here, so that what is wrong with them is an
+/// error of the settings. The thread ends the process: exit code 0 after a drain or when the launcher is gone.
 pub fn spawn(config: Config, wake: impl Fn() + Send + 'static) -> Result<Handle, StartError> {
-    let (asks, _) = tokio::sync::mpsc::unbounded_channel();
-    let (_, news) = mpsc::channel();
-    let _unused = (config, wake);
+    let bundle = documents(&config.settings).map_err(StartError::Settings)?;
+    let (asks, asked) = tokio::sync::mpsc::unbounded_channel();
+    let (tell, news) = mpsc::channel();
+    let start = move || thread::Start {
+        config,
+        bundle,
+        asks: asked,
+        tell: Box::new(move |news| {
+            // Without a listener there is nobody left to tell.
+            tell.send(news).unwrap_or_default();
+            wake();
+        }),
+        end: Box::new(|code| std::process::exit(code)),
+        wall: clock::Wall::system(),
+    };
+    thread::spawn(start).map_err(StartError::Io)?;
     Ok(Handle { asks, news })
+}
+
+/// The documents settings name, or the setting that names something unusable.
+fn documents(settings: &Settings) -> Result<Bundle, settings::Error> {
+    let wrong = |variable: &str, value: String, error: identity::Error| settings::Error {
+        variable: variable.to_owned(),
+        value: Some(value),
+        expectation: format!("usable documents ({error})"),
+    };
+    let anchors = &settings.identity.anchors;
+    let bundle = Bundle::load(anchors).map_err(|error| match anchors {
+        Anchors::File(path) => wrong(settings::table::TRUST_ANCHORS_FILE.name, path.display().to_string(), error),
+        Anchors::Pem(_) => wrong(settings::table::IDENTITY_TRUST_ANCHORS.name, "-----BEGIN…".to_owned(), error),
+    })?;
+    if let Some(dir) = &settings.identity.dir {
+        let variable = settings::table::IDENTITY_DIR.name;
+        Request::from_dir(dir).map_err(|error| wrong(variable, dir.display().to_string(), error))?;
+    }
+    Ok(bundle)
 }

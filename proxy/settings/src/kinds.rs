@@ -274,15 +274,7 @@ fn pem(text: &str) -> Option<String> {
 }
 
 fn default_policy(text: &str) -> Option<String> {
-    const NAMES: [&str; 6] = [
-        "deny",
-        "all-authenticated",
-        "all-unauthenticated",
-        "cluster-authenticated",
-        "cluster-unauthenticated",
-        "audit",
-    ];
-    NAMES.contains(&text.trim()).then(|| text.trim().to_owned())
+    rules::inbound::DEFAULT_POLICIES.contains(&text.trim()).then(|| text.trim().to_owned())
 }
 
 fn log_format(text: &str) -> Option<bool> {

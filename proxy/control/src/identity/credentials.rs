@@ -78,6 +78,7 @@ pub fn credentials(own: &Own, issued: &Issued, trust: &Arc<Trust>, now: UnixTime
     Ok(Credentials {
         identity: own.identity.clone(),
         generation: trust.generation,
+        not_before: fields.not_before,
         not_after: fields.not_after,
         client: Arc::new(clients),
         server: Arc::new(server(own, provider, trust, certified)?),

@@ -5,6 +5,7 @@ mod certificate;
 mod credentials;
 mod der;
 mod key;
+pub(crate) mod renew;
 mod verify;
 
 pub use anchors::Bundle;

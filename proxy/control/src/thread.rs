@@ -1,0 +1,208 @@
+//! The composition root of the control thread: one task per line, in the order of the flow.
+
+use std::io;
+use std::rc::Rc;
+use std::sync::{Arc, mpsc};
+use std::time::Duration;
+
+use settings::{ControlService, Settings};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::mpsc::UnboundedReceiver;
+use tokio::sync::{Notify, watch};
+use tokio::task::spawn_local;
+
+use crate::channel::{self, Channel};
+use crate::clock::Wall;
+use crate::connect::authority;
+use crate::handover::{Ask, Names, News};
+use crate::identity::renew::Renewal;
+use crate::identity::{Bundle, Own, TRANSPORT_ALPN};
+use crate::launcher::{Launcher, Order};
+use crate::names::names;
+use crate::reports::Reports;
+use crate::watches::{Watcher, Watches};
+use crate::{Config, Shared};
+
+/// How long after the grace period a traffic thread that does not report back is waited for.
+const SPARE: Duration = Duration::from_secs(5);
+
+/// What the thread is started with.
+pub struct Start {
+    pub config: Config,
+    pub bundle: Bundle,
+    pub asks: UnboundedReceiver<Ask>,
+    pub tell: Box<dyn Fn(News)>,
+    pub end: Box<dyn Fn(i32)>,
+    pub wall: Wall,
+}
+
+/// Runs until [`Start::end`] was called.
+pub async fn run(start: Start) -> io::Result<()> {
+    let Start { config, bundle, mut asks, tell, end, wall } = start;
+    let Config { settings, registry, launcher, companions } = config;
+    let tell: Rc<dyn Fn(News)> = Rc::from(tell);
+    let launcher = Launcher::new(launcher)?;
+    let (publish, credentials) = watch::channel(None);
+    let (trust, current_trust) = watch::channel(bundle.trust.clone());
+    let (ready_sender, ready) = watch::channel(false);
+    let (names_sender, names_receiver) = watch::channel(Arc::new(Names::default()));
+    let drain = Arc::new(Notify::new());
+
+    let open = |service: &ControlService, name: &'static str| {
+        let (channel, keep) = channel::open(channel::Options {
+            service: service.clone(),
+            connect_timeout: settings.control.connect_timeout,
+            backoff: settings.control.backoff,
+            streams: settings.control.streams,
+            credentials: credentials.clone(),
+            trust: current_trust.clone(),
+            wall: wall.clone(),
+            metrics: registry.control(name, &authority(&service.address)),
+        });
+        spawn_local(keep);
+        channel
+    };
+    // Equal services share a connection; the connection lives as long as a handle of it.
+    let identity = open(&settings.control.identity, "identity");
+    let destination = shared(&settings.control.identity, &identity, &settings.control.destination).map_or_else(
+        || open(&settings.control.destination, "destination"),
+        |channel| channel.named(&registry, "destination"),
+    );
+    let policy = shared(&settings.control.identity, &identity, &settings.control.policy)
+        .or_else(|| shared(&settings.control.destination, &destination, &settings.control.policy))
+        .map_or_else(|| open(&settings.control.policy, "policy"), |channel| channel.named(&registry, "policy"));
+
+    let renewal = Renewal {
+        settings: settings.identity.clone(),
+        own: own(&settings),
+        bundle,
+        pauses: identity.pauses(),
+        channel: identity,
+        launcher: launcher.clone(),
+        registry: registry.clone(),
+        wall: wall.clone(),
+        publish,
+        trust,
+    };
+    spawn_local(renewal.run());
+    let shared = Shared { names: names_receiver, ready, drain: drain.clone() };
+    for companion in companions {
+        spawn_local(companion(shared.clone()));
+    }
+    let ours = (settings.control.gossamer && settings.front.is_none()).then(|| policy.clone());
+    if let Some(channel) = ours.clone() {
+        spawn_local(names(channel, settings.policy.workload.clone(), names_sender));
+    }
+    let reports = Reports {
+        workload: settings.policy.workload.clone(),
+        registry: registry.clone(),
+        credentials: credentials.clone(),
+        wall,
+        channel: ours,
+    };
+    spawn_local(reports.run());
+
+    let watcher = Watcher { config: settings.clone(), destination, policy };
+    let mut watches = Watches::new(watcher, tell.clone());
+    let mut credentials = credentials;
+    let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);
+    let (mut draining, mut line) = (false, Vec::new());
+    let give_up = tokio::time::sleep(Duration::MAX);
+    tokio::pin!(give_up);
+    loop {
+        let mut begin_draining = false;
+        tokio::select! {
+            changed = credentials.changed() => {
+                // The renewal task lives as long as we do.
+                let current = credentials.borrow_and_update().clone();
+                if let (Ok(()), Some(current)) = (changed, current) {
+                    tell(News::Credentials(current));
+                    if ready_sender.send_if_modified(|ready| !std::mem::replace(ready, true)) && settings.front.is_none() {
+                        settings.policy.ports.iter().for_each(|port| watches.watch_inbound(port));
+                    }
+                }
+            }
+            ask = asks.recv() => match ask {
+                Some(Ask::WatchOutbound(address)) => watches.watch_outbound(address),
+                Some(Ask::ForgetOutbound(address)) => watches.forget_outbound(&address),
+                Some(Ask::WatchEndpoints(authority)) => watches.watch_endpoints(authority),
+                Some(Ask::ForgetEndpoints(authority)) => watches.forget_endpoints(&authority),
+                Some(Ask::WatchInbound(port)) => watches.watch_inbound(port),
+                Some(Ask::ForgetInbound(port)) => watches.forget_inbound(port),
+                Some(Ask::Listening) => say(&launcher, "ready").await,
+                Some(Ask::Drained) => {
+                    say(&launcher, "drained").await;
+                    end(0);
+                    return Ok(());
+                }
+                None => {
+                    end(1);
+                    return Ok(());
+                }
+            },
+            order = launcher.order(&mut line) => match order {
+                Order::Drain => begin_draining = true,
+                Order::End => {
+                    telemetry::info!("the launcher is gone");
+                    end(0);
+                    return Ok(());
+                }
+            },
+            _ = term.recv() => begin_draining = true,
+            _ = int.recv() => begin_draining = true,
+            () = drain.notified() => begin_draining = true,
+            () = &mut give_up, if draining => {
+                telemetry::warn!("connections did not end within {} s", settings.shutdown_grace.as_secs());
+                end(0);
+                return Ok(());
+            }
+        }
+        if begin_draining && !draining {
+            telemetry::info!("draining, for at most {} s", settings.shutdown_grace.as_secs());
+            draining = true;
+            give_up.as_mut().reset(tokio::time::Instant::now() + settings.shutdown_grace + SPARE);
+            tell(News::Drain);
+        }
+    }
+}
+
+async fn say(launcher: &Launcher, word: &str) {
+    if let Err(error) = launcher.say(word).await {
+        telemetry::debug!("the launcher did not hear {word:?}: {error}");
+    }
+}
+
+fn shared<'a>(have: &ControlService, channel: &'a Channel, want: &ControlService) -> Option<&'a Channel> {
+    (have == want).then_some(channel)
+}
+
+fn own(settings: &Settings) -> Own {
+    let alpn = if settings.front.is_some() { &b"h2"[..] } else { TRANSPORT_ALPN };
+    Own {
+        identity: settings.identity.name.clone(),
+        server_name: settings.identity.server_name.clone(),
+        alpn: vec![alpn.to_vec()],
+    }
+}
+
+/// The same for the thread's start: one runtime on a small stack.
+pub fn spawn(start: impl FnOnce() -> Start + Send + 'static) -> io::Result<()> {
+    const STACK: usize = 512 * 1024;
+    let (report, started) = mpsc::channel();
+    std::thread::Builder::new().name("control".into()).stack_size(STACK).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        match runtime {
+            Ok(runtime) => {
+                report.send(Ok(())).unwrap_or_default();
+                let start = start();
+                let result = tokio::task::LocalSet::new().block_on(&runtime, run(start));
+                if let Err(error) = result {
+                    telemetry::error!("the control thread ended: {error}");
+                    std::process::exit(1);
+                }
+            }
+            Err(error) => report.send(Err(error)).unwrap_or_default(),
+        }
+    })?;
+    started.recv().unwrap_or_else(|_| Err(io::ErrorKind::BrokenPipe.into()))
+}
