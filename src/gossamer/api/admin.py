@@ -17,6 +17,7 @@ from gossamer.api.changes import Given
 from gossamer.api.diagnose import NoAnswer, diagnose
 from gossamer.api.edges import encode_edge
 from gossamer.api.plane import Certificate, Plane, Sidecar
+from gossamer.api.show import show
 from gossamer.api.why import Known, why
 from gossamer.kit.grpc.calls import Context, Method, Stream, Streaming, Unary
 from gossamer.kit.grpc.status import Code, Status
@@ -136,7 +137,7 @@ class Admin:
         return pb.DiffResponse(
             changes=[
                 pb.ConfigChange(what=one.what, subject=one.subject, before=one.before, after=one.after)
-                for one in diff.changes(before, after, plane.show)
+                for one in diff.changes(before, after, show)
             ],
             denied=[
                 pb.DeniedEdge(client_id=one.client_id, server=one.server, port=one.port, reason=one.reason)
@@ -190,11 +191,7 @@ class Admin:
                 for port in describe.ports(view, workload)
             ],
             endpoints=describe.endpoints(view, subject),
-            edges=[
-                encode_edge(edge)
-                for edge in plane.traffic.rows(plane.now())
-                if edge.client in ends or edge.server in ends
-            ],
+            edges=[encode_edge(edge) for edge in plane.traffic.rows(plane.now()) if ends & {edge.client, edge.server}],
         )
 
     def why(self, request: pb.WhyRequest) -> pb.WhyResponse:
@@ -224,7 +221,7 @@ class Admin:
         if request.what == "proxy-metrics":
             return pb.DiagnoseResponse(answers=[await self._metrics(name, namespace) for name in arguments])
         try:
-            answers = diagnose(plane.state.snapshot, plane.show, request.what, arguments, namespace)
+            answers = diagnose(plane.state.snapshot, show, request.what, arguments, namespace)
         except NoAnswer as error:
             raise Status(Code.NOT_FOUND, str(error)) from error
         return pb.DiagnoseResponse(answers=answers)

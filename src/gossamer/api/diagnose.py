@@ -13,7 +13,7 @@ from gossamer.model.proxy_config import Config, EndpointSet, Invalid, NotFound
 from gossamer.model.snapshot import View
 from gossamer.model.subscription import AddressTarget, Endpoints, Inbound, NameTarget, Outbound, Profile, Source, Target
 
-Show = Callable[[object], str]
+Show = Callable[[Config], str]
 
 
 class NoAnswer(Exception):
@@ -29,10 +29,8 @@ def diagnose(view: View, show: Show, what: str, arguments: Sequence[str], namesp
         case "policy" if len(arguments) == 2:
             return _policy(view, show, arguments[0], _port(arguments[1]), namespace)
         case "profile":
-            return [
-                show(_found(compile(view, Profile(Source(namespace), target(one, view, namespace)))))
-                for one in arguments
-            ]
+            questions = [Profile(Source(namespace), target(one, view, namespace)) for one in arguments]
+            return [show(_found(compile(view, question))) for question in questions]
         case _:
             raise NoAnswer(f"diagnostics {what} with {len(arguments)} arguments: not known here")
 

@@ -15,7 +15,7 @@ from gossamer.compile import compile
 from gossamer.model.authorization import SERVER
 from gossamer.model.edge import Edge
 from gossamer.model.names import IPAddress, Key, local, service_name
-from gossamer.model.proxy_config import InboundConfig, NotFound
+from gossamer.model.proxy_config import Config, InboundConfig, NotFound
 from gossamer.model.service import SERVICE, Service
 from gossamer.model.snapshot import Snapshot
 from gossamer.model.subscription import (
@@ -29,6 +29,8 @@ from gossamer.model.subscription import (
     Subscription,
 )
 from gossamer.model.workload import WORKLOAD, Workload
+
+Show = Callable[[Config], str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ class Refused:
     reason: str
 
 
-def changes(before: Snapshot, after: Snapshot, show: Callable[[object], str]) -> Iterator[Change]:
+def changes(before: Snapshot, after: Snapshot, show: Show) -> Iterator[Change]:
     """Every configuration some sidecar could ask for whose answer differs, by kind and subject."""
     questions = dict.fromkeys([*_questions(before), *_questions(after)])
     for what, subject, question in sorted(questions, key=lambda one: one[:2]):
@@ -111,7 +113,7 @@ def _all_ports(snapshot: Snapshot, workload: Workload) -> set[int]:
     return {port.target for port in workload.ports} | {one.port for one in servers if isinstance(one.port, int)}
 
 
-def _shown(config: object, show: Callable[[object], str]) -> str:
+def _shown(config: Config, show: Show) -> str:
     return "" if isinstance(config, NotFound) else show(config)
 
 

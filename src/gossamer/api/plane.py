@@ -101,8 +101,6 @@ class Plane:
     problems: Callable[[], Sequence[InvalidResource]]
     # The document of an object that was not applied but read from a file; None when it cannot be found again.
     original: Callable[[Object], Document | None]
-    # A configuration as protobuf JSON, for `diff` and `diagnostics`.
-    show: Callable[[object], str]
     # Wall time in seconds.
     now: Callable[[], float]
     # Ends the control plane soon.

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from gossamer.metrics.join import Ends, Group, join
 from gossamer.metrics.tally import HISTORY, Counts, History, difference
-from gossamer.model.edge import Direction, Edge, Protocol, Report, Reporter, Totals, TotalsKey
+from gossamer.model.edge import Direction, Edge, IdentityState, Protocol, Report, Reporter, Totals, TotalsKey
 
 LIMIT = 10_000
 # Series of one sidecar; it keeps at most 2,000 of a kind itself.
@@ -56,6 +56,15 @@ class Source:
     totals: dict[TotalsKey, Totals] = field(default_factory=dict)
 
 
+@dataclass(slots=True)
+class Heard:
+    """What a sidecar last said of itself, and when."""
+
+    identity: IdentityState
+    notes: tuple[str, ...]
+    when: float
+
+
 class Edges:
     """Who talks to whom. `started` is when this control plane began to listen to reports."""
 
@@ -65,6 +74,7 @@ class Edges:
         self.dropped = 0
         self._sources: dict[tuple[str, str], Source] = {}
         self._sides: dict[SideKey, Side] = {}
+        self._heard: dict[tuple[str, str], Heard] = {}
 
     def report(self, reporter: Reporter, report: Report, now: float) -> None:
         """Takes in what the sidecar of a workload (already authenticated by the caller) says."""
@@ -84,10 +94,16 @@ class Edges:
                 continue
             source.totals[key] = totals
             self._count(reporter, key, totals, difference(before, totals), now, old_news)
+        self._hear(where, report, now)
         self._trim(now)
+
+    def heard(self, namespace: str, name: str) -> Heard | None:
+        """What the sidecar of a workload last said of itself; None when it has said nothing."""
+        return self._heard.get((namespace, name))
 
     def forget(self, namespace: str, name: str) -> None:
         """The workload is gone: its open connections are, too. What it did stays until it is old."""
+        self._heard.pop((namespace, name), None)
         source = self._sources.pop((namespace, name), None)
         if source is not None:
             self._release(source)
@@ -141,6 +157,11 @@ class Edges:
             side.authorization = key.authorization or key.server or side.authorization
         side.port = key.port or side.port
         return side
+
+    def _hear(self, where: tuple[str, str], report: Report, now: float) -> None:
+        before = self._heard.get(where)
+        identity = report.identity or (before.identity if before is not None else IdentityState())
+        self._heard[where] = Heard(identity, report.notes, now)
 
     def _release(self, source: Source) -> None:
         for key, totals in source.totals.items():

@@ -1,0 +1,32 @@
+"""A configuration as protobuf JSON, as a sidecar is sent it: for people who compare and diagnose."""
+
+from __future__ import annotations
+
+from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import Message
+
+from gossamer.api.encode import destination, inbound, names, outbound
+from gossamer.model.proxy_config import Config, EndpointSet, InboundConfig, NamesTable, OutboundConfig, ProfileConfig
+
+
+def show(config: Config) -> str:
+    """JSON text; "" for what is no configuration (not found, invalid)."""
+    if isinstance(config, EndpointSet):
+        return "\n".join(_json(update) for update in destination.updates(None, config))
+    message: Message
+    match config:
+        case InboundConfig():
+            message = inbound.server(config)
+        case OutboundConfig():
+            message = outbound.policy(config)
+        case ProfileConfig():
+            message = destination.profile(config)
+        case NamesTable():
+            message = names.table(config)
+        case _:
+            return ""
+    return _json(message)
+
+
+def _json(message: Message) -> str:
+    return MessageToJson(message, preserving_proto_field_name=True, sort_keys=True)
