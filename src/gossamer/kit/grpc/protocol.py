@@ -24,6 +24,9 @@ CHUNK = 256 * 1024
 UNREAD = 1 << 20
 
 _NOT_GRPC = b"This is a gRPC server.\n"
+_PLAIN_HEADERS = encode(
+    [(b":status", b"415"), (b"content-type", b"text/plain"), (b"content-length", b"%d" % len(_NOT_GRPC))]
+)
 _log = logging.getLogger("gossamer.grpc")
 
 
@@ -51,8 +54,8 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._credentials: Credentials | None = None
         self._dirty: dict[Call, None] = {}
-        # Bodies of answers to what is not gRPC.
-        self._plain: dict[H2Stream, bytes] = {}
+        # What is not gRPC: when it came, and the answer once it has ended (None: not answered yet).
+        self._plain: dict[H2Stream, tuple[float, bytes | None]] = {}
         self._buffered = 0
         self._paused = False
         self._going = False
@@ -95,7 +98,7 @@ class Link(asyncio.Protocol):
                     call.ended()
         if self._paused and self.connection.waiting > UNREAD:
             self.abort()
-        elif self.connection.pending or self._dirty:
+        elif self.connection.pending or self._dirty or self._plain:
             self._server.schedule(self)
 
     def pause_writing(self) -> None:
@@ -193,6 +196,11 @@ class Link(asyncio.Protocol):
             call = row.user
             if call is not None and not row.remote_closed and now - call.began > limits.incomplete:
                 call.finish(Status(Code.DEADLINE_EXCEEDED, "the request did not end"))
+        for row, (began, _) in tuple(self._plain.items()):
+            if now - began > limits.incomplete:
+                del self._plain[row]
+                self.connection.reset(row, Error.CANCEL)
+                self._server.schedule(self)
         return None
 
     # Calls call these.
@@ -261,7 +269,7 @@ class Link(asyncio.Protocol):
             elif name[:1] != b":":
                 metadata[name.decode("latin-1")] = value.decode("latin-1")
         if method != b"POST" or content.split(b";")[0].split(b"+")[0] != b"application/grpc":
-            self._not_grpc(row, b"405" if method != b"POST" else b"415")
+            self._plain[row] = (now, None)
             return None
         found = server.methods.get(path)
         if found is None:
@@ -312,17 +320,16 @@ class Link(asyncio.Protocol):
         if row is not None and row.user is not None:
             self._dirty[row.user] = None
 
-    def _not_grpc(self, row: H2Stream, status: bytes) -> None:
-        fields = [(b":status", status), (b"content-type", b"text/plain"), (b"content-length", b"%d" % len(_NOT_GRPC))]
-        self.connection.send_headers(row, encode(fields), end=False)
-        self._plain[row] = _NOT_GRPC
-
     def _flush_plain(self) -> None:
-        for row, body in tuple(self._plain.items()):
+        """Answers, as plain HTTP, requests that are not gRPC, once they have ended."""
+        for row, (began, body) in tuple(self._plain.items()):
+            if not row.remote_closed:
+                continue
+            if body is None:
+                self.connection.send_headers(row, _PLAIN_HEADERS, end=False)
+                body = _NOT_GRPC
             left = body[self.connection.send_data(row, body, end=True) :]
             if row.local_closed:
                 del self._plain[row]
-                if not row.remote_closed:
-                    self.connection.reset(row, Error.NO_ERROR)
             else:
-                self._plain[row] = left
+                self._plain[row] = (began, left)
