@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from gossamer.agent.lease import Refused, Registration
+from gossamer.agent.lease import AT_ONCE, Refused, Registration
 
 
 def launcher_config(
@@ -48,8 +48,8 @@ def _workload(answer: Mapping[str, Any], registration: Registration, agent_socke
         yield f"publish={published}"
     for port in registration.ports:
         yield f"port={port.target}"
-    if registration.ready_url:
-        yield f"ready_url={registration.ready_url}"
+    if registration.ready and registration.ready != AT_ONCE:
+        yield f"ready_url={registration.ready}"
 
 
 def hidden(answer: Mapping[str, Any]) -> list[str]:

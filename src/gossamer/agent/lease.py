@@ -14,6 +14,8 @@ from typing import Any
 LINE_LIMIT = 64 * 1024
 # Registering writes to a disk; the rest of `run` waits for it.
 TIMEOUT_SECONDS = 10.0
+# `--ready none`
+AT_ONCE = "none"
 
 
 class NoControlPlane(Exception):
@@ -47,7 +49,8 @@ class Registration:
     opaque_ports: tuple[int, ...] = ()
     publish: tuple[str, ...] = ()
     host_ports: tuple[int, ...] = ()
-    ready_url: str | None = None
+    # A URL, or "none": take traffic at once.
+    ready: str | None = None
     pid: int = 0
 
 
@@ -75,6 +78,8 @@ class Lease:
             raise Refused("the control plane's answer is not JSON; is it of another version?") from error
         if not isinstance(answer, dict):
             raise Refused("the control plane's answer is not an object; is it of another version?")
+        if registration.ready == AT_ONCE:
+            self._ask("listening " + ",".join(str(port.target) for port in registration.ports))
         return answer
 
     def handover(self) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from gossamer.agent.lease import Port
+from gossamer.agent.lease import AT_ONCE, Port
 
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
 _LABEL = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
@@ -47,6 +47,17 @@ def publish(text: str, ports: tuple[Port, ...]) -> str:
     wanted = port_number(number, text)
     target = next((one.target for one in ports if wanted in (one.port, one.target)), wanted)
     return f"{address or '127.0.0.1'}:{wanted}:{target}"
+
+
+def ready(text: str, ports: tuple[Port, ...]) -> str:
+    """A URL of the program itself, or `none` for a program whose port is given and need not listen."""
+    if text == AT_ONCE:
+        if not ports:
+            raise InvalidOption("--ready none: say with --port what it offers")
+        return text
+    if not re.fullmatch(r"http://(localhost|127\.0\.0\.1|\[::1\]|0\.0\.0\.0)(:\d{1,5})?(/[!-~]*)?", text):
+        raise InvalidOption(f"--ready {text}: expected http://localhost:PORT/PATH, or none")
+    return text
 
 
 def name(text: str, what: str) -> str:

@@ -32,7 +32,12 @@ EPILOG = (
 @click.option("--replica", metavar="NAME", help="A stable name among the service's replicas.")
 @click.option("--host-port", "host_ports", metavar="N", multiple=True, help="Let it reach 127.0.0.1:N of this machine.")
 @click.option("--publish", metavar="[ADDR:]PORT", multiple=True, help="Also serve a port to programs outside the mesh.")
-@click.option("--ready", "ready_url", metavar="URL", help="Take traffic once this answers 2xx (http://:8080/healthz).")
+@click.option(
+    "--ready",
+    "ready_url",
+    metavar="URL",
+    help="Take traffic once this answers 200, e.g. http://localhost:8080/healthz; `none`: at once.",
+)
 @click.argument("command_line", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def command(
@@ -75,7 +80,7 @@ def command(
             opaque_ports=opaque_ports,
             publish=tuple(words.publish(text, offered) for text in publish),
             host_ports=tuple(words.port_number(text) for text in host_ports),
-            ready_url=ready_url,
+            ready=words.ready(ready_url, offered) if ready_url else None,
             pid=os.getpid(),
         )
     except words.InvalidOption as error:

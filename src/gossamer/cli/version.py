@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 from gossamer.cli.errors import CliError, Exit
@@ -15,7 +17,7 @@ from gossamer.cli.root import Command, Settings
 @click.pass_obj
 def command(settings: Settings, output: str, client_only: bool) -> None:
     """Versions of this command, of the sidecar installed with it and of the running control plane."""
-    found = {"client": own_version(), "proxy": proxy_version()}
+    found: dict[str, Any] = {"client": own_version(), "proxy": proxy_version()}
     if not client_only:
         found["server"] = _server_version(settings)
     if output in ("json", "yaml"):
@@ -23,7 +25,8 @@ def command(settings: Settings, output: str, client_only: bool) -> None:
         return
     titles = {"client": "Client version", "proxy": "Sidecar version", "server": "Control plane version"}
     for name, value in found.items():
-        click.echo(f"{titles[name]}: {value or 'unavailable'}")
+        version = value.get("version") if isinstance(value, dict) else value
+        click.echo(f"{titles[name]}: {version or 'unavailable'}")
 
 
 def own_version() -> str:
@@ -49,9 +52,10 @@ def proxy_version() -> str | None:
     return words[-1] if done.returncode == 0 and words else None
 
 
-def _server_version(settings: Settings) -> str | None:
+def _server_version(settings: Settings) -> dict[str, Any] | None:
     try:
-        return settings.session().admin(timeout=2.0).status().version
+        status = settings.session().admin(timeout=2.0).status()
+        return {"version": status.version, "pid": status.pid, "mesh": status.mesh, "started": status.started}
     except CliError as error:
         if error.code is Exit.UNREACHABLE:
             return None
