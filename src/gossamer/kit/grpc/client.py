@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 
 from gossamer.kit.grpc import message
+from gossamer.kit.grpc.connection import Connection
 from gossamer.kit.grpc.fields import Fields, encode
-from gossamer.kit.grpc.frames import Connection, ConnectionFailed, Data, Error, GoAway, H2Stream, Headers, Reset
+from gossamer.kit.grpc.frames import ConnectionFailed, Data, Error, GoAway, H2Stream, Headers, Reset
 from gossamer.kit.grpc.status import Code, Status, code_of, unquote_message
 
 READ = 64 * 1024

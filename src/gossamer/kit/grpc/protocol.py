@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, cast
 
 from gossamer.kit.grpc import message
 from gossamer.kit.grpc.calls import Call, Context
+from gossamer.kit.grpc.connection import Connection
 from gossamer.kit.grpc.fields import Fields, encode
-from gossamer.kit.grpc.frames import Connection, ConnectionFailed, Data, Error, H2Stream, Headers, Reset, Writable
+from gossamer.kit.grpc.frames import ConnectionFailed, Data, Error, H2Stream, Headers, Reset, Writable
 from gossamer.kit.grpc.status import Code, Status
 from gossamer.kit.peer import Credentials, credentials
 
