@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import sysconfig
 from collections.abc import Iterator, Mapping
@@ -24,18 +25,22 @@ def find_proxy(environ: Mapping[str, str] | None = None) -> Path:
         if not _usable(Path(given)):
             raise ProxyNotFound(f"{VARIABLE}={given}: no executable file there; correct it or unset it")
         return Path(given)
-    places = list(dict.fromkeys(_places(environ)))
+    places = list(dict.fromkeys(_places()))
     for place in places:
         if _usable(place):
             return place
+    on_path = shutil.which(NAME, path=environ.get("PATH", ""))
+    if on_path:
+        return Path(on_path)
     looked = ", ".join(str(place) for place in places)
+    folders = environ.get("PATH", "")
     raise ProxyNotFound(
         f"{NAME} not found; install the wheel (`pip install gossamer`), or in a checkout run `make demo`, "
-        f"or set {VARIABLE} to its path. Looked at: {looked}"
+        f"or set {VARIABLE} to its path. Looked at: {looked}, and the folders of PATH ({folders})"
     )
 
 
-def _places(environ: Mapping[str, str]) -> Iterator[Path]:
+def _places() -> Iterator[Path]:
     # Beside the `gossamer` script that runs, then where pip puts programs.
     yield Path(sys.argv[0]).absolute().parent / NAME
     yield Path(sys.executable).parent / NAME
@@ -46,9 +51,6 @@ def _places(environ: Mapping[str, str]) -> Iterator[Path]:
     package = Path(__file__).resolve().parents[2]
     yield package / "bin" / NAME
     yield from _checkout(package.parent)
-    for folder in environ.get("PATH", "").split(os.pathsep):
-        if folder:
-            yield Path(folder) / NAME
 
 
 def _checkout(root: Path) -> Iterator[Path]:

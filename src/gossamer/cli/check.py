@@ -25,7 +25,7 @@ DATA_PLANE = ("gossamer-data-plane", "gossamer-identity-data-plane")
 MARKS = {"success": ("√", "green"), "warning": ("‼", "yellow"), "error": ("×", "red")}
 # What to do about a capability that `gossamer-proxy probe` did not find.
 HINTS = {
-    "user-namespaces": "allow them: sysctl user.max_user_namespaces=15000 (or the one your distribution uses), or be root",
+    "user-namespaces": "allow them (sysctl user.max_user_namespaces=15000, or your distribution's), or be root",
     "network-namespaces": "`gossamer run` needs them; in a container give it the capability or run outside of it",
     "nftables": "load the kernel's nf_tables, nft_redir and nf_nat",
     "dns": "names are looked up past us by nss-resolve or nscd: set `hosts: files dns` in /etc/nsswitch.conf",
@@ -104,8 +104,8 @@ def install_checks() -> Iterator[Result]:
     if version is None:
         yield Result(where, "gossamer-proxy starts", "error", f"{proxy} does not run here", "is it for this machine?")
     elif own_version() not in (version, "unknown"):
-        error = f"gossamer is {own_version()}, {proxy} is {version}"
-        yield Result(where, "gossamer-proxy has the same version", "warning", error, "install both from one wheel")
+        other = f"gossamer is {own_version()}, {proxy} is {version}"
+        yield Result(where, "gossamer-proxy has the same version", "warning", other, "install both from one wheel")
     else:
         yield Result(where, "gossamer-proxy is installed")
 

@@ -55,8 +55,8 @@ def proxy_version() -> str | None:
 def _server_version(settings: Settings) -> dict[str, Any] | None:
     try:
         status = settings.session().admin(timeout=2.0).status()
-        return {"version": status.version, "pid": status.pid, "mesh": status.mesh, "started": status.started}
     except CliError as error:
         if error.code is Exit.UNREACHABLE:
             return None
         raise
+    return {"version": status.version, "pid": status.pid, "mesh": status.mesh, "started": status.started}
