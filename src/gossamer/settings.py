@@ -6,9 +6,10 @@ Must not read the environment by itself: callers pass a mapping, so that tests n
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, fields
 from pathlib import Path
+from typing import Any
 
 # sun_path holds 108 bytes including its end.
 SOCKET_PATH_LIMIT = 107
@@ -59,6 +60,14 @@ class Paths:
         return self.runtime / "trust-anchors.pem"
 
     @property
+    def front_log(self) -> Path:
+        return self.runtime / "front.log"
+
+    @property
+    def front_admin(self) -> Path:
+        return self.runtime / "front.sock"
+
+    @property
     def store(self) -> Path:
         return self.state / "store.sqlite"
 
@@ -97,3 +106,93 @@ def _folder(environ: Mapping[str, str], name: str) -> Path | None:
     """An absolute path from the environment; as the XDG specification says, a relative one counts as unset."""
     value = environ.get(name, "")
     return Path(value) if value.startswith("/") else None
+
+
+def _told(sentence: str, parse: Any = str) -> dict[str, Any]:
+    """A field that is told on the command line; the flag is its name."""
+    return {"sentence": sentence, "parse": parse}
+
+
+POLICIES = (
+    "all-authenticated",
+    "all-unauthenticated",
+    "cluster-authenticated",
+    "cluster-unauthenticated",
+    "deny",
+    "audit",
+)
+
+
+def _policy(text: str) -> str:
+    if text not in POLICIES:
+        raise ValueError(f"one of {', '.join(POLICIES)}")
+    return text
+
+
+def _seconds(text: str) -> float:
+    expected = "a number of seconds from 1 to a year"
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ValueError(expected) from None
+    if not 1.0 <= seconds <= 365 * 86_400.0:
+        raise ValueError(expected)
+    return seconds
+
+
+def _domain(text: str) -> str:
+    if len(text) > 100 or not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", text):
+        raise ValueError("a domain such as cluster.local")
+    return text
+
+
+@dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """The control plane's process, `python -m gossamer.controller`."""
+
+    mesh: str = field(
+        default="default", metadata=_told("Name of the mesh; each has a control plane, files and addresses of its own.")
+    )
+    dir: tuple[Path, ...] = field(
+        default=(), metadata=_told("Folder of resources to read and watch; may be given again.", Path)
+    )
+    trust_domain: str | None = field(
+        default=None, metadata=_told("Trust domain of a new mesh; cluster.local when unset.", _domain)
+    )
+    trust_anchors: Path | None = field(default=None, metadata=_told("Trust anchors to use (PEM).", Path))
+    issuer_cert: Path | None = field(
+        default=None, metadata=_told("The issuer's certificate, then any intermediates (PEM).", Path)
+    )
+    issuer_key: Path | None = field(default=None, metadata=_told("The issuer's key (PEM).", Path))
+    default_inbound_policy: str = field(
+        default="all-authenticated", metadata=_told("What holds for ports without a Server.", _policy)
+    )
+    leaf_lifetime: float = field(
+        default=86_400.0, metadata=_told("Seconds that a workload's certificate is valid.", _seconds)
+    )
+    log_level: str = field(default="info", metadata=_told("debug, info, warning or error."))
+
+
+def controller_settings(arguments: Sequence[str], environ: Mapping[str, str]) -> ControllerSettings:
+    """From `--flag VALUE` or `--flag=VALUE`, then the environment (GOSSAMER_MESH). Raises InvalidSetting."""
+    known = {"--" + one.name.replace("_", "-"): one for one in fields(ControllerSettings)}
+    given: dict[str, Any] = {"mesh": environ["GOSSAMER_MESH"]} if environ.get("GOSSAMER_MESH") else {}
+    waiting = list(arguments)
+    while waiting:
+        flag, equals, value = waiting.pop(0).partition("=")
+        if flag not in known:
+            raise InvalidSetting(f"{flag}: not a flag of this program; known: {', '.join(known)}")
+        if not equals:
+            if not waiting:
+                raise InvalidSetting(f"{flag}: a value is missing")
+            value = waiting.pop(0)
+        one = known[flag]
+        try:
+            parsed = one.metadata["parse"](value)
+        except ValueError as error:
+            raise InvalidSetting(f"{flag} {value}: expected {error}") from None
+        given[one.name] = (*given.get(one.name, ()), parsed) if isinstance(one.default, tuple) else parsed
+    settings = ControllerSettings(**given)
+    if bool(settings.issuer_cert) != bool(settings.issuer_key) or (settings.issuer_cert and not settings.trust_anchors):
+        raise InvalidSetting("--issuer-cert and --issuer-key belong together, and need --trust-anchors")
+    return settings

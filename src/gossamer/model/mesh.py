@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_network
+from ipaddress import IPv4Network
 
 from gossamer.model.authorization import DefaultPolicy
 from gossamer.model.names import IPAddress, IPNetwork
 from gossamer.model.ports import PortSet, port_set
 
 # The networks of a mesh on one machine: its workloads' and its services' addresses.
-WORKLOAD_NETWORK: IPNetwork = ip_network("127.64.0.0/10")
-SERVICE_NETWORK: IPNetwork = ip_network("198.19.0.0/16")
+WORKLOAD_NETWORK = IPv4Network("127.64.0.0/10")
+SERVICE_NETWORK = IPv4Network("198.19.0.0/16")
 # Ports of protocols in which the server speaks first, or which are TLS of the program's own (reference §3.3).
 OPAQUE_PORTS = port_set([25, 587, 3306, 4444, 5432, 6379, 9300, 11211])
 

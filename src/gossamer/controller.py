@@ -1,0 +1,440 @@
+"""The control plane of a mesh on one machine: `python -m gossamer.controller --mesh NAME …`.
+
+The composition root. Nothing is decided here: it makes the parts, hands them to each other, and runs the list in
+`_serve`. Sockets are Unix sockets in the runtime folder only (seams 8); the front sidecar is the one way in.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import logging
+import os
+import random
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from ipaddress import IPv4Address
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+import gossamer
+from gossamer.agent.binary import ProxyNotFound, find_proxy
+from gossamer.api import server as sidecars_api
+from gossamer.api.admin import SOURCE as ADMIN
+from gossamer.api.admin import Admin
+from gossamer.api.plane import About, Certificate, Plane, Sidecar
+from gossamer.api.watches import Watches
+from gossamer.identity import material, trust
+from gossamer.identity.authority import SKEW, Leaf
+from gossamer.identity.certify import Renewals, certify
+from gossamer.kit import logs, tasks
+from gossamer.kit.grpc.server import Server
+from gossamer.kit.peer import Credentials
+from gossamer.metrics import Edges
+from gossamer.model.authorization import DefaultPolicy
+from gossamer.model.change import Synced
+from gossamer.model.edge import IdentityState
+from gossamer.model.kinds import Object
+from gossamer.model.mesh import SERVICE_NETWORK, WORKLOAD_NETWORK, Mesh
+from gossamer.model.names import Key, Kind, identity
+from gossamer.model.workload import INBOUND_PORT, WORKLOAD
+from gossamer.ports import Store, Unavailable, Write
+from gossamer.resources.decode import decode
+from gossamer.resources.documents import load
+from gossamer.resources.metadata import key_of
+from gossamer.resources.problem import InvalidResource, Where
+from gossamer.settings import ControllerSettings, InvalidSetting, Paths, controller_settings, paths
+from gossamer.standalone import keys
+from gossamer.standalone.addresses import Addresses, Taken, bindable
+from gossamer.standalone.agent_socket import AgentSocket, Facts
+from gossamer.standalone.directory import Directory
+from gossamer.standalone.front import Front
+from gossamer.standalone.keys import KeyFiles
+from gossamer.standalone.lock import Lock
+from gossamer.standalone.registry import Registry
+from gossamer.standalone.store import SqliteStore
+from gossamer.standalone.stored import Declared, Stored
+from gossamer.standalone.tokens import Tokens
+from gossamer.standalone.virtual import Virtual
+from gossamer.state import State
+
+SOURCES = ("store", "files", "run", ADMIN)
+CONTROL_ACCOUNT = "gossamer-control"
+CONTROL_OWNER = "control"
+FRONT_PORT = 8443
+# Time for the front to get its certificate and listen, and for streams to end when this process does.
+FRONT_SECONDS = 15.0
+GRACE = 1.0
+TOKEN_SWEEP = 60.0
+FORGET_SWEEP = 5.0
+
+_log = logging.getLogger("gossamer.controller")
+_identity_log = logging.getLogger("gossamer.identity")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """0 after a graceful end, 1 with one line on stderr when it cannot start or go on, 64 for a wrong flag."""
+    try:
+        settings = controller_settings(sys.argv[1:] if arguments is None else arguments, os.environ)
+        files = paths(settings.mesh, os.environ, os.getuid(), Path.home())
+    except InvalidSetting as error:
+        sys.stderr.write(f"{error}\n")
+        return 64
+    logs.setup(settings.log_level)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(_serve(settings, files))
+    except (Unavailable, material.Unusable, ProxyNotFound, tasks.Failed, OSError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 1
+    except BaseExceptionGroup as group:
+        for leaf in _leaves(group):
+            sys.stderr.write(f"{leaf}\n")
+            if not isinstance(leaf, tasks.Failed) or not isinstance(leaf.__cause__, Unavailable | OSError):
+                _log.error("unexpected", exc_info=leaf)
+        return 1
+    return 0
+
+
+async def _serve(settings: ControllerSettings, files: Paths) -> None:
+    """Makes everything in the order of the flow, runs it until told to stop, and takes it apart in reverse."""
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    with ExitStack() as held:
+        for folder in (files.state, files.runtime.parent, files.runtime):
+            keys.private_directory(folder)
+        held.enter_context(Lock(files.lock))
+        for leftover in (files.ready, files.control_socket, files.admin_socket, files.agent_socket):
+            leftover.unlink(missing_ok=True)
+            held.callback(leftover.unlink, missing_ok=True)
+        store = SqliteStore(files.store)
+        held.callback(store.close)
+
+        # Trust: keys on disk → an authority that signs, and the bundle that sidecars are to trust.
+        key_files = KeyFiles(files.ca)
+        mesh = _named(store, settings)
+        _provide_keys(key_files, settings, mesh)
+        lifetime = timedelta(seconds=settings.leaf_lifetime)
+        trusted = trust.load(key_files, datetime.now(UTC), lifetime, min(lifetime / 10, SKEW))
+        keys.write_private(files.trust_anchors, key_files.anchors())
+        tokens = Tokens(store, os.urandom)
+
+        # Addresses of workloads, services and of the control plane itself.
+        workload_addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom, bindable(INBOUND_PORT))
+        virtual = Virtual(Addresses(store, SERVICE_NETWORK, os.urandom))
+        control_address = _control_address(store)
+        mesh = replace(
+            mesh,
+            control_address=(control_address, FRONT_PORT),
+            bundle=trusted.bundle(mesh.trust_domain, _generation(store, trust.digest(trusted.anchors))),
+        )
+        control_name = identity(CONTROL_ACCOUNT, mesh.control_namespace, mesh.control_namespace, mesh.trust_domain)
+
+        # State: what sources say → snapshots.
+        state = State(SOURCES, mesh, loop.call_soon)
+        problems = _Problems()
+        stored = Stored(store, decode, virtual, problems)
+        directory = Directory(settings.dir, decode, partial(state.holder, other_than="files"), virtual, problems)
+        node = socket.gethostname()
+        registry = Registry(store, workload_addresses, virtual, mesh, node, time.time, os.urandom)
+
+        # What is served from it.
+        edges = Edges(time.time())
+        watches = Watches(state)
+        signer = partial(
+            certify,
+            authority=trusted.authority,
+            tokens=tokens,
+            renewals=Renewals(),
+            random=os.urandom,
+        )
+        front = Front(
+            [str(find_proxy())],
+            _front_environment(files, control_address, control_name),
+            files.front_log,
+            lambda: tokens.issue(control_name, time.time()),
+            random.random,
+        )
+        control = Server(
+            sidecars_api.methods(
+                state,
+                watches,
+                lambda name, token, csr, peer: signer(name, token, csr, peer, now=time.time()),
+                _log_issued,
+                lambda reporter, report: edges.report(reporter, report, time.time()),
+            ),
+            admit=front.admit,
+            peer_header="l5d-client-id",
+        )
+        facts = Facts(
+            files.trust_anchors, f"{control_address}:{FRONT_PORT}", control_name, files.runtime, files.state, node
+        )
+        agent = AgentSocket(registry, tokens, mesh, facts, time.time, control.written)
+        plane = Plane(
+            about=About(gossamer.__version__, files.mesh, os.getpid(), time.time()),
+            state=state,
+            declared=_Declared(stored),
+            decode=decode,
+            traffic=edges,
+            certificates=partial(_certificates, trusted),
+            sidecars=partial(_sidecars, registry, edges, facts),
+            problems=problems.all,
+            original=_original,
+            now=time.time,
+            stop=stop.set,
+        )
+        admin = Server(Admin(plane).methods(), admit=_admit)
+
+        await control.serve_unix(files.control_socket)
+        held.callback(control.close)
+        await admin.serve_unix(files.admin_socket)
+        held.callback(admin.close)
+        state.apply(ADMIN, Synced())
+        work = asyncio.create_task(
+            tasks.run(
+                # name, what it reads → what it writes
+                ("stored resources", stored.run(partial(state.apply, "store"))),
+                ("resource files", directory.run(partial(state.apply, "files"))),
+                ("registrations", registry.run(partial(state.apply, "run"))),
+                ("front sidecar", front.run()),
+                ("launchers' socket", _launchers(agent, state, front, files)),
+                ("join tokens", _every(TOKEN_SWEEP, lambda: tokens.expire(time.time()))),
+                ("forgotten edges", _every(FORGET_SWEEP, _Forget(state, edges))),
+            ),
+            name="work",
+        )
+        stopping = asyncio.create_task(stop.wait(), name="stop")
+        await asyncio.wait((work, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        files.ready.unlink(missing_ok=True)
+        agent.close()
+        if not work.done():
+            await asyncio.gather(control.drain(GRACE), admin.drain(GRACE))
+            work.cancel()
+        with suppress(asyncio.CancelledError):
+            await work
+
+
+async def _launchers(agent: AgentSocket, state: State, front: Front, files: Paths) -> None:
+    """Takes registrations once sidecars can be served: everything is read, and the front has its certificate."""
+    async with asyncio.timeout(FRONT_SECONDS) as limit:
+        with suppress(TimeoutError):
+            while not state.synced:  # noqa: ASYNC110 - sources are read at start, once
+                await asyncio.sleep(0.005)
+            await front.ready.wait()
+    if limit.expired():
+        raise Unavailable(f"the front sidecar was not ready within {FRONT_SECONDS:.0f} s; see {files.front_log}")
+    await agent.serve(files.agent_socket)
+    # Whatever exists now lives as long as the process: the collector need not look at it again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(100_000, 50, 1_000)
+    files.ready.write_text(f"{os.getpid()}\n")
+    _log.info("serving mesh %s", files.mesh)
+
+
+async def _every(seconds: float, act: Callable[[], None]) -> None:
+    while True:
+        await asyncio.sleep(seconds)
+        act()
+
+
+# --- start ---------------------------------------------------------------------------------------------------------
+
+
+def _named(store: Store, settings: ControllerSettings) -> Mesh:
+    """The mesh's own names, which stay what they were at its first start: identities are made of them."""
+    held = store.read("mesh/trust-domain")
+    wanted = settings.trust_domain
+    if held is None:
+        store.commit([Write("mesh/trust-domain", (wanted or "cluster.local").encode(), expected=0)])
+    elif wanted not in (None, held.value.decode()):
+        raise Unavailable(
+            f"mesh {settings.mesh} has the trust domain {held.value.decode()}; start another with --mesh NAME"
+        )
+    domain = held.value.decode() if held is not None else wanted or "cluster.local"
+    return Mesh(trust_domain=domain, default_policy=DefaultPolicy(settings.default_inbound_policy))
+
+
+def _provide_keys(key_files: KeyFiles, settings: ControllerSettings, mesh: Mesh) -> None:
+    """Brings what the user gave, checked first; makes an anchor and an issuer where there is nothing."""
+    if settings.trust_anchors and settings.issuer_cert and settings.issuer_key:
+        anchors = _read(settings.trust_anchors)
+        certificate, key = _read(settings.issuer_cert), _read(settings.issuer_key)
+        now = datetime.now(UTC)
+        material.issuer(certificate, key, material.anchors(anchors, now), now)
+        key_files.bring(anchors, certificate, key)
+    elif not key_files.exist:
+        key_files.make(mesh.control_namespace, mesh.trust_domain)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror or error}") from error
+
+
+def _generation(store: Store, digest: str) -> int:
+    """Counts the sets of anchors this mesh has had; the same set again is the same generation."""
+    held = store.read("mesh/bundle")
+    known, _, generation = (held.value.decode() if held else "").rpartition(" ")
+    if known == digest:
+        return int(generation)
+    new = int(generation or 0) + 1
+    store.commit([Write("mesh/bundle", f"{digest} {new}".encode(), expected=held.version if held else 0)])
+    return new
+
+
+def _control_address(store: Store) -> IPv4Address:
+    """The front's own address: kept for as long as it can be listened on."""
+    usable = bindable(FRONT_PORT)
+    addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom, usable)
+    found = addresses.allocate(CONTROL_OWNER)
+    if not usable(found):
+        addresses.release(CONTROL_OWNER)
+        found = addresses.allocate(CONTROL_OWNER)
+    return found
+
+
+def _front_environment(files: Paths, address: IPv4Address, name: str) -> Mapping[str, str]:
+    """Nothing of this process's environment is the front's but the log settings."""
+    passed = {key: os.environ[key] for key in ("LINKERD2_PROXY_LOG", "LINKERD2_PROXY_LOG_FORMAT") if key in os.environ}
+    return passed | {
+        "GOSSAMER_PROXY_FRONT": f"unix:{files.control_socket}",
+        "GOSSAMER_PROXY_CONTROL_ADDR": f"unix:{files.control_socket}",
+        "GOSSAMER_PROXY_CONTROL_NAME": name,
+        "GOSSAMER_PROXY_TRUST_ANCHORS_FILE": str(files.trust_anchors),
+        "GOSSAMER_PROXY_TOKEN_FROM": "launcher",
+        "GOSSAMER_PROXY_ADMIN_ADDR": f"unix:{files.front_admin}",
+        "LINKERD2_PROXY_INBOUND_LISTEN_ADDR": f"{address}:{FRONT_PORT}",
+        "LINKERD2_PROXY_IDENTITY_LOCAL_NAME": name,
+    }
+
+
+# --- between the parts -----------------------------------------------------------------------------------------------
+
+
+def _admit(peer: Credentials) -> str | None:
+    """People's commands: of the same user or of root, and not from inside a mesh (seams 9)."""
+    if peer.uid not in (os.getuid(), 0):
+        return "the mesh belongs to another user"
+    if peer.namespaces != "own":
+        return "programs inside a mesh may not administer it"
+    return None
+
+
+def _log_issued(leaf: Leaf) -> None:
+    """The issuance log: who, until when, for which key."""
+    _identity_log.info(
+        "certificate for %s until %s, serial %x, key %s", leaf.identity, leaf.not_after, leaf.serial, leaf.key_sha256
+    )
+
+
+def _certificates(trusted: trust.Trust) -> tuple[list[Certificate], list[Certificate]]:
+    anchors = [Certificate(one.subject, one.sha256, one.not_before, one.not_after) for one in trusted.described_anchors]
+    issuers = [Certificate(one.subject, one.sha256, one.not_before, one.not_after) for one in trusted.described_issuers]
+    return anchors, issuers
+
+
+def _sidecars(registry: Registry, edges: Edges, facts: Facts) -> dict[Key, Sidecar]:
+    """Registrations, with what each sidecar last said of itself."""
+    found = {}
+    for one in registry.registrations():
+        heard = edges.heard(one.key.namespace, one.name)
+        found[one.key] = Sidecar(
+            key=one.key,
+            pid=one.pid,
+            started=one.started,
+            connected=one.lease_end is None,
+            identity=heard.identity if heard else IdentityState(),
+            notes=heard.notes if heard else (),
+            log_file=str(facts.log_file(one.key.namespace, one.name)),
+            admin_socket=str(facts.admin_socket(one.key.namespace, one.name)),
+        )
+    return found
+
+
+def _original(value: Object) -> dict[str, Any] | None:
+    """The document of an object that was read from a file, read again; None when it is no longer there."""
+    if not value.origin.place:
+        return None
+    try:
+        documents = load(Path(value.origin.place).read_bytes(), value.origin.place)
+        return next((one.value for one in documents if key_of(one.value, one.where) == (value.kind, value.key)), None)
+    except (OSError, InvalidResource):
+        return None
+
+
+class _Declared:
+    """What the admin API calls the store of applied documents, on the store there is."""
+
+    def __init__(self, stored: Stored) -> None:
+        self._stored = stored
+
+    def document(self, kind: Kind[Any], key: Key) -> dict[str, Any] | None:
+        return self._stored.document(kind, key)
+
+    def write(self, puts: Sequence[tuple[Object, dict[str, Any]]], removed: Sequence[tuple[Kind[Any], Key]]) -> None:
+        try:
+            self._stored.apply([Declared(value, document) for value, document in puts], time.time())
+        except Taken as error:
+            raise Unavailable(str(error)) from error
+        self._stored.delete(removed)
+
+
+class _Problems:
+    """The `StatusSink` port: what is wrong with documents now."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, tuple[str, ...]] = {}
+
+    def report(self, subject: str, problems: tuple[str, ...]) -> None:
+        self._found.pop(subject, None)
+        if problems:
+            self._found[subject] = problems
+
+    def all(self) -> list[InvalidResource]:
+        return [
+            InvalidResource(Where(subject), "", line.removeprefix(f"{subject}: "))
+            for subject, lines in self._found.items()
+            for line in lines
+        ]
+
+
+class _Forget:
+    """Lets go of the traffic counts of workloads that have ended."""
+
+    def __init__(self, state: State, edges: Edges) -> None:
+        self._state = state
+        self._edges = edges
+        self._known: set[Key] = set()
+
+    def __call__(self) -> None:
+        now = {one.key for names in self._state.snapshot.all(WORKLOAD).values() for one in names.values()}
+        for gone in self._known - now:
+            self._edges.forget(gone.namespace, gone.name)
+        self._known = now
+
+
+def _leaves(group: BaseExceptionGroup[BaseException]) -> Iterator[BaseException]:
+    for error in group.exceptions:
+        if isinstance(error, BaseExceptionGroup):
+            yield from _leaves(error)
+        else:
+            yield error
+
+
+if __name__ == "__main__":
+    sys.exit(main())
