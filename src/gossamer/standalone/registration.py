@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field, replace
 from ipaddress import IPv4Address
 from typing import Any
 
-from gossamer.model.mesh import Mesh
+from gossamer.model.mesh import OPAQUE_PORTS, Mesh
 from gossamer.model.names import Key, Origin, identity, local
 from gossamer.model.ports import port_set
 from gossamer.model.service import Service, ServicePort
@@ -97,6 +97,7 @@ class Registration:
             node=node,
             ready=self.ready,
             inbound_port=INBOUND_PORT,
+            started=int(self.started),
             origin=ORIGIN,
         )
 
@@ -157,7 +158,8 @@ def owned_service(key: Key, replicas: Iterable[Registration], address: IPv4Addre
         ports=tuple(ServicePort(port.name, number, port.target) for number, port in sorted(ports.items())),
         selector=None,
         cluster_ips=(address,),
-        opaque_ports=port_set(opaque) if opaque else None,
+        owned=True,
+        opaque_ports=port_set([*OPAQUE_PORTS.ranges, *((port, port) for port in opaque)]) if opaque else None,
         origin=ORIGIN,
     )
 
