@@ -27,9 +27,14 @@ pub struct Id {
 pub enum Pick {
     Endpoint(Id),
     /// All wait to be tried again; the first at `retry_at`. `since` when this began.
-    Unavailable { retry_at: u64, since: u64 },
+    Unavailable {
+        retry_at: u64,
+        since: u64,
+    },
     /// The set is empty. `since` when it became so.
-    Empty { since: u64 },
+    Empty {
+        since: u64,
+    },
 }
 
 /// What an update of the set did.
@@ -257,8 +262,7 @@ impl Balancer {
     }
 
     fn insert(&mut self, endpoint: Endpoint, now: u64) -> u32 {
-        let member =
-            Member { endpoint, rtt_ns: self.default_ns, updated: now, in_flight: 0, failures: 0, retry_at: 0 };
+        let member = Member { endpoint, rtt_ns: self.default_ns, updated: now, in_flight: 0, failures: 0, retry_at: 0 };
         let slot = self.free.pop().unwrap_or_else(|| {
             self.slots.push(Slot { generation: 0, member: None });
             (self.slots.len() - 1) as u32
@@ -293,7 +297,8 @@ impl Balancer {
     fn two(&self, rng: u64) -> Option<(u32, u32)> {
         let (first, second) = (mix(rng), mix(rng ^ 0x9e37_79b9_7f4a_7c15));
         if let Some(total) = self.weights.last() {
-            let draw = |rng| Some(self.live[self.weights.partition_point(|sum| *sum <= below(rng, *total).unwrap_or(0))]);
+            let draw =
+                |rng| Some(self.live[self.weights.partition_point(|sum| *sum <= below(rng, *total).unwrap_or(0))]);
             return draw(first).zip(draw(second));
         }
         let count = self.live.len() as u64;

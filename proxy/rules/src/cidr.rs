@@ -19,7 +19,9 @@ impl Cidr {
     /// An IPv4 address written as IPv6 (`::ffff:10.0.0.1`) counts as IPv4, unless the block is of such addresses.
     pub fn contains(&self, address: IpAddr) -> bool {
         match (self.address, address.to_canonical()) {
-            (IpAddr::V4(net), IpAddr::V4(address)) => same(net.to_bits().into(), address.to_bits().into(), 32, self.prefix),
+            (IpAddr::V4(net), IpAddr::V4(address)) => {
+                same(net.to_bits().into(), address.to_bits().into(), 32, self.prefix)
+            }
             (IpAddr::V6(net), canonical) => {
                 let address = match (net.to_ipv4_mapped(), address, canonical) {
                     (_, _, IpAddr::V6(address)) => address,
@@ -62,7 +64,9 @@ impl FromStr for Cidr {
         let width = if address.is_ipv4() { 32 } else { 128 };
         let prefix = match prefix {
             None => width,
-            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => digits.parse().map_err(|_| InvalidCidr)?,
+            Some(digits) if digits.bytes().all(|byte| byte.is_ascii_digit()) => {
+                digits.parse().map_err(|_| InvalidCidr)?
+            }
             Some(_) => return Err(InvalidCidr),
         };
         if prefix <= width { Ok(Cidr { address, prefix }) } else { Err(InvalidCidr) }

@@ -19,7 +19,10 @@ pub struct ServerPolicy {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Protocol {
     /// Read first, then decide; after `timeout` it is opaque.
-    Detect { timeout: Duration, http: Arc<[HttpRoute]> },
+    Detect {
+        timeout: Duration,
+        http: Arc<[HttpRoute]>,
+    },
     Http1(Arc<[HttpRoute]>),
     Http2(Arc<[HttpRoute]>),
     Grpc(Arc<[GrpcRoute]>),
@@ -42,7 +45,10 @@ pub enum Authentication {
     /// Mesh TLS, with or without a client certificate.
     TlsUnauthenticated,
     /// Mesh TLS with one of these names; a suffix is kept with its leading dot (`.ns.serviceaccount…`), and `""` admits any.
-    TlsAuthenticated { identities: Vec<Arc<str>>, suffixes: Vec<Arc<str>> },
+    TlsAuthenticated {
+        identities: Vec<Arc<str>>,
+        suffixes: Vec<Arc<str>>,
+    },
 }
 
 /// A CIDR block less its exceptions.
@@ -81,9 +87,19 @@ pub enum Filter {
     RequestHeaders(HeaderModifier),
     Redirect(Redirect),
     /// Answer instead of forwarding, for the given share of requests.
-    Fail { status: u16, message: Arc<str>, numerator: u32, denominator: u32 },
+    Fail {
+        status: u16,
+        message: Arc<str>,
+        numerator: u32,
+        denominator: u32,
+    },
     /// The same of a gRPC route: `code` is a gRPC status.
-    FailGrpc { code: u8, message: Arc<str>, numerator: u32, denominator: u32 },
+    FailGrpc {
+        code: u8,
+        message: Arc<str>,
+        numerator: u32,
+        denominator: u32,
+    },
 }
 
 /// What is known of a client when a connection or request is decided.
@@ -298,14 +314,8 @@ impl Network {
 }
 
 /// The names of [`default_policy`], as in `LINKERD2_PROXY_INBOUND_DEFAULT_POLICY` (reference §1.4).
-pub const DEFAULT_POLICIES: [&str; 6] = [
-    "deny",
-    "all-authenticated",
-    "all-unauthenticated",
-    "cluster-authenticated",
-    "cluster-unauthenticated",
-    "audit",
-];
+pub const DEFAULT_POLICIES: [&str; 6] =
+    ["deny", "all-authenticated", "all-unauthenticated", "cluster-authenticated", "cluster-unauthenticated", "audit"];
 
 /// The policy of a port that the control plane has nothing to say about; `None` for an unknown name.
 ///

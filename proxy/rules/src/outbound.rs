@@ -79,9 +79,19 @@ pub enum Filter {
     ResponseHeaders(HeaderModifier),
     Redirect(Redirect),
     /// Answer instead of forwarding, for the given share of requests. On a backend for bytes: refuse the connection.
-    Fail { status: u16, message: Arc<str>, numerator: u32, denominator: u32 },
+    Fail {
+        status: u16,
+        message: Arc<str>,
+        numerator: u32,
+        denominator: u32,
+    },
     /// The same of a gRPC route: `code` is a gRPC status.
-    FailGrpc { code: u8, message: Arc<str>, numerator: u32, denominator: u32 },
+    FailGrpc {
+        code: u8,
+        message: Arc<str>,
+        numerator: u32,
+        denominator: u32,
+    },
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -176,7 +186,8 @@ pub enum Accrual {
 pub fn forward(meta: Meta, endpoint: Endpoint, timeout: Duration) -> OutboundPolicy {
     let meta = Arc::new(meta);
     let backend = Arc::new(Backend { meta: meta.clone(), target: Target::Forward(endpoint), queue: Queue::default() });
-    let backends = || Distribution::FirstAvailable([RouteBackend { backend: backend.clone(), filters: Arc::new([]) }].into());
+    let backends =
+        || Distribution::FirstAvailable([RouteBackend { backend: backend.clone(), filters: Arc::new([]) }].into());
     let http = HttpPolicy {
         routes: [Route {
             meta: meta.clone(),

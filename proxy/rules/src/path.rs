@@ -193,8 +193,21 @@ mod tests {
     #[test]
     fn ordinary_paths_are_canonical() {
         for target in [
-            "/", "/a", "/a/", "/a/b.c", "/.well-known/x", "/...", "/a..b/..c", "/caf%C3%A9", "/a%20b", "/u/a%40b", "/a:b@c",
-            "/a?x=%2e%2e/../;", "/%25", "*", "/%F0%9F%98%80",
+            "/",
+            "/a",
+            "/a/",
+            "/a/b.c",
+            "/.well-known/x",
+            "/...",
+            "/a..b/..c",
+            "/caf%C3%A9",
+            "/a%20b",
+            "/u/a%40b",
+            "/a:b@c",
+            "/a?x=%2e%2e/../;",
+            "/%25",
+            "*",
+            "/%F0%9F%98%80",
         ] {
             assert!(canonical(target), "{target}");
         }
@@ -203,9 +216,44 @@ mod tests {
     #[test]
     fn paths_that_servers_read_differently_are_not() {
         for target in [
-            "/a/../b", "/..", "/.", "/a/.", "/./a", "//", "//b", "/a//b", "/%2e%2e/", "/%2E", "/a%2Fb", "/a%2fb", "/%5C", "/a\\b",
-            "/.;/", "/x;y/b", "/a;", "/a#b", "/a?b#c", "/%00", "/a%0A", "/%C0%AF", "/%E0%80%AF", "/%ED%A0%80", "/%C3", "/%C3/a",
-            "/%C3x", "/%", "/%4", "/%GG", "/%41", "/caf%c3%a9", "/caf\u{e9}", "/a b", "/a\0", "/a\"", "/{x}", "/%F8%88%80%80%80",
+            "/a/../b",
+            "/..",
+            "/.",
+            "/a/.",
+            "/./a",
+            "//",
+            "//b",
+            "/a//b",
+            "/%2e%2e/",
+            "/%2E",
+            "/a%2Fb",
+            "/a%2fb",
+            "/%5C",
+            "/a\\b",
+            "/.;/",
+            "/x;y/b",
+            "/a;",
+            "/a#b",
+            "/a?b#c",
+            "/%00",
+            "/a%0A",
+            "/%C0%AF",
+            "/%E0%80%AF",
+            "/%ED%A0%80",
+            "/%C3",
+            "/%C3/a",
+            "/%C3x",
+            "/%",
+            "/%4",
+            "/%GG",
+            "/%41",
+            "/caf%c3%a9",
+            "/caf\u{e9}",
+            "/a b",
+            "/a\0",
+            "/a\"",
+            "/{x}",
+            "/%F8%88%80%80%80",
         ] {
             assert!(!canonical(target), "{target}");
             assert!(Path::parse(target.as_bytes()).is_path(), "{target}");
@@ -223,9 +271,19 @@ mod tests {
     fn a_grpc_path_is_a_service_and_a_method() {
         let path = Path::parse(b"/pkg.Svc/M");
         assert_eq!(path.grpc(), Some((&b"pkg.Svc"[..], &b"M"[..])));
-        for target in
-            ["pkg.Svc/M", "//pkg.Svc/M", "/pkg.Svc/M/", "/pkg.Svc/M?x", "/pkg.Svc/M?", "*", "", "/pkg.Svc", "/pkg.Svc/", "/a/b/c", "/a/.."]
-        {
+        for target in [
+            "pkg.Svc/M",
+            "//pkg.Svc/M",
+            "/pkg.Svc/M/",
+            "/pkg.Svc/M?x",
+            "/pkg.Svc/M?",
+            "*",
+            "",
+            "/pkg.Svc",
+            "/pkg.Svc/",
+            "/a/b/c",
+            "/a/..",
+        ] {
             assert_eq!(Path::parse(target.as_bytes()).grpc(), None, "{target}");
         }
     }

@@ -52,13 +52,16 @@ impl Pattern {
         }
         let limits = Config::new().nfa_size_limit(Some(MAX_COMPILED)).utf8_empty(false);
         let syntax = syntax::Config::new().unicode(false).utf8(false).nest_limit(32);
+        let build = |text: &str| {
+            let built = Regex::builder().configure(limits.clone()).syntax(syntax).build(text);
+            built.map_err(|error| match error.size_limit() {
+                Some(_) => InvalidPattern::TooComplex,
+                None => InvalidPattern::Syntax,
+            })
+        };
         // Compiled alone first: a text such as `a)|(b` must not escape the group that anchors it.
-        let build = |text: &str| Regex::builder().configure(limits.clone()).syntax(syntax).build(text);
-        let too_large = |error: &regex_automata::meta::BuildError| error.size_limit().is_some();
-        let invalid =
-            |error| if too_large(&error) { InvalidPattern::TooComplex } else { InvalidPattern::Syntax };
-        build(text).map_err(invalid)?;
-        let regex = build(&format!(r"\A(?:{text})\z")).map_err(invalid)?;
+        build(text)?;
+        let regex = build(&format!(r"\A(?:{text})\z"))?;
         Ok(Pattern { text: text.into(), regex: Arc::new(regex) })
     }
 

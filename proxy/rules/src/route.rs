@@ -196,9 +196,9 @@ impl HostMatch {
     pub(crate) fn closeness(&self, host: &[u8]) -> Option<HostCloseness> {
         let host = host.strip_suffix(b".").unwrap_or(host);
         match self {
-            HostMatch::Exact(name) => host
-                .eq_ignore_ascii_case(name.as_bytes())
-                .then_some(HostCloseness { exact: true, length: name.len() }),
+            HostMatch::Exact(name) => {
+                host.eq_ignore_ascii_case(name.as_bytes()).then_some(HostCloseness { exact: true, length: name.len() })
+            }
             HostMatch::Suffix(suffix) => {
                 let at = host.len().checked_sub(suffix.len()).filter(|at| *at > 0)?;
                 host[at..]
@@ -218,8 +218,8 @@ impl Match for HttpMatch {
         if self.method.as_ref().is_some_and(|method| method.as_bytes() != request.method) {
             return None;
         }
-        let matched = match_headers(&self.headers, request)
-            && self.query.iter().all(|rule| rule.matches(request.path.query()));
+        let matched =
+            match_headers(&self.headers, request) && self.query.iter().all(|rule| rule.matches(request.path.query()));
         matched.then_some(Closeness {
             kind,
             length,

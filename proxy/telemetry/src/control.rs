@@ -33,7 +33,11 @@ impl Control {
 
     /// The first answer to a call, or its failure.
     pub fn response(&self, success: bool, latency_us: u64) {
-        if success { self.successes.add(1) } else { self.failures.add(1) }
+        if success {
+            self.successes.add(1)
+        } else {
+            self.failures.add(1)
+        }
         self.latency.observe(latency_us);
     }
 }

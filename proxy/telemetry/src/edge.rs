@@ -222,10 +222,19 @@ impl Edge {
     /// Grows with every event: equal means nothing happened.
     pub(crate) fn fingerprint(&self) -> u64 {
         let failures: u64 = self.failures.iter().map(|cell| cell.count.get()).sum();
-        [&self.requests, &self.successes, &self.denied, &self.not_found, &self.open, &self.close, &self.read, &self.written]
-            .into_iter()
-            .map(Counter::get)
-            .fold(failures, u64::wrapping_add)
+        [
+            &self.requests,
+            &self.successes,
+            &self.denied,
+            &self.not_found,
+            &self.open,
+            &self.close,
+            &self.read,
+            &self.written,
+        ]
+        .into_iter()
+        .map(Counter::get)
+        .fold(failures, u64::wrapping_add)
     }
 }
 

@@ -60,7 +60,11 @@ pub enum Tls {
 /// Where the traffic goes, as its sender addressed it.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Dst {
-    Service { namespace: Arc<str>, service: Arc<str>, port: u16 },
+    Service {
+        namespace: Arc<str>,
+        service: Arc<str>,
+        port: u16,
+    },
     /// Not a Service: an endpoint or something outside the mesh. Inbound: the workload's own address and port.
     Address(SocketAddr),
     /// Everything past the registry's bound.

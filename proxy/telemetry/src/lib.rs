@@ -9,8 +9,10 @@ pub mod control;
 pub mod edge;
 pub mod failure;
 pub mod key;
+mod labels;
 pub mod latency;
 pub mod log;
+mod process;
 pub mod prometheus;
 pub mod registry;
 

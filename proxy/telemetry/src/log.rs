@@ -120,7 +120,8 @@ impl Filter {
     }
 
     pub fn enabled(&self, level: Level, target: &str) -> bool {
-        let matches = |prefix: &str| target.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
+        let matches =
+            |prefix: &str| target.strip_prefix(prefix).is_some_and(|rest| rest.is_empty() || rest.starts_with("::"));
         let allowed = self.rules.iter().find(|(prefix, _)| matches(prefix)).map_or(self.default, |(_, level)| *level);
         level as u8 <= allowed
     }
@@ -141,13 +142,20 @@ fn level_of(text: &str) -> Option<u8> {
 }
 
 fn is_target(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-' | b'.'))
+    !text.is_empty()
+        && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-' | b'.'))
 }
 
 struct Logger {
     filter: Mutex<Filter>,
     format: Format,
-    out: OwnedFd,
+    out: Mutex<Out>,
+}
+
+struct Out {
+    fd: OwnedFd,
+    /// A file of ours is emptied when it has grown to this; `None` for what others own.
+    bound: Option<u64>,
 }
 
 static LOGGER: OnceLock<Logger> = OnceLock::new();
@@ -155,12 +163,15 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 static VERBOSITY: AtomicU8 = AtomicU8::new(0);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Starts writing to `out` (a pipe, file, terminal or socket; set to non-blocking if the kernel lets us without
-/// touching others who share it). A second call changes the filter only.
-pub fn start(filter: Filter, format: Format, out: OwnedFd) {
-    let logger = LOGGER.get_or_init(|| Logger { filter: Mutex::new(filter.clone()), format, out });
-    *logger.filter.lock().unwrap_or_else(PoisonError::into_inner) = filter.clone();
-    VERBOSITY.store(filter.most_verbose(), Ordering::Relaxed);
+/// Starts writing to `out`: a pipe, file, terminal or socket. `bound`: a file is emptied when it has grown to that many
+/// bytes. A second call changes the filter only.
+pub fn start(filter: Filter, format: Format, out: OwnedFd, bound: Option<u64>) {
+    LOGGER.get_or_init(|| Logger {
+        filter: Mutex::new(filter.clone()),
+        format,
+        out: Mutex::new(Out { fd: out, bound }),
+    });
+    set_filter(filter);
 }
 
 /// Changes what is written from now on.
@@ -223,18 +234,33 @@ impl Site {
         let Some(omitted) = self.admit(now.as_secs() as u32) else { return };
         let mut line = Line { text: String::with_capacity(256), format: logger.format };
         line.compose(self, (now.as_secs(), now.subsec_micros()), omitted, message);
-        put(&logger.out, line.text.as_bytes());
+        logger.out.lock().unwrap_or_else(PoisonError::into_inner).put(line.text.as_bytes());
     }
 }
 
-/// Writes without waiting; a line that does not fit is dropped whole where the kernel allows it.
-fn put(out: &OwnedFd, line: &[u8]) {
-    use rustix::event::{PollFd, PollFlags, Timespec, poll};
-    let now = Timespec { tv_sec: 0, tv_nsec: 0 };
-    let mut ready = [PollFd::from_borrowed_fd(out.as_fd(), PollFlags::OUT)];
-    let writable = matches!(poll(&mut ready, Some(&now)), Ok(n) if n > 0) && ready[0].revents().contains(PollFlags::OUT);
-    if !writable || rustix::io::write(out, line) != Ok(line.len()) {
-        DROPPED.fetch_add(1, Ordering::Relaxed);
+impl Out {
+    /// Writes without waiting. Only one thread is here at a time, so what was writable stays so: a pipe with room takes
+    /// a whole line.
+    fn put(&mut self, line: &[u8]) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let now = Timespec { tv_sec: 0, tv_nsec: 0 };
+        let mut ready = [PollFd::from_borrowed_fd(self.fd.as_fd(), PollFlags::OUT)];
+        let polled = matches!(poll(&mut ready, Some(&now)), Ok(n) if n > 0);
+        let writable = polled && ready[0].revents().contains(PollFlags::OUT);
+        if !writable || rustix::io::write(&self.fd, line) != Ok(line.len()) {
+            DROPPED.fetch_add(1, Ordering::Relaxed);
+        }
+        self.keep_bound();
+    }
+
+    fn keep_bound(&mut self) {
+        let Some(bound) = self.bound else { return };
+        let grown =
+            rustix::fs::fstat(&self.fd).is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size >= bound));
+        // What cannot be emptied is not looked at again.
+        if grown && rustix::fs::ftruncate(&self.fd, 0).is_err() {
+            self.bound = None;
+        }
     }
 }
 
@@ -299,7 +325,8 @@ impl fmt::Write for Escape<'_> {
 
 /// Control characters, and the formatting ones that reorder or hide text on a terminal.
 fn hides(c: char) -> bool {
-    c.is_control() || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
+    c.is_control()
+        || matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')
 }
 
 /// `2026-11-23T17:22:18.000001Z` from seconds and microseconds since the Unix epoch.
@@ -355,4 +382,95 @@ macro_rules! debug {
 #[macro_export]
 macro_rules! trace {
     ($($message:tt)+) => { $crate::log!($crate::log::Level::Trace, $($message)+) };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn enabled(filter: &str, level: Level, target: &str) -> bool {
+        Filter::parse(filter).unwrap().enabled(level, target)
+    }
+
+    #[test]
+    fn the_longest_target_decides() {
+        let filter = "warn,gossamer=info,gossamer::control=debug,gossamer::control::names=off";
+        assert!(
+            enabled(filter, Level::Info, "gossamer::sidecar") && !enabled(filter, Level::Debug, "gossamer::sidecar")
+        );
+        assert!(enabled(filter, Level::Debug, "gossamer::control::watch"));
+        assert!(!enabled(filter, Level::Error, "gossamer::control::names"));
+        assert!(enabled(filter, Level::Warn, "other") && !enabled(filter, Level::Info, "gossamerx"));
+    }
+
+    #[test]
+    fn linkerds_targets_stand_for_ours() {
+        let filter = "warn,linkerd=info,hickory=error,[{headers}]=off,[{request}]=off";
+        assert!(
+            enabled(filter, Level::Info, "gossamer::sidecar") && !enabled(filter, Level::Debug, "gossamer::sidecar")
+        );
+        assert!(enabled("error,linkerd_app=TRACE", Level::Trace, "gossamer::x"));
+    }
+
+    #[test]
+    fn what_is_not_a_filter_is_named() {
+        for bad in ["loud=very", "warn,gossamer=verbose", "a b=info", "=info"] {
+            assert!(Filter::parse(bad).is_err(), "{bad}");
+        }
+        assert!(Filter::parse(&"a=info,".repeat(100)).is_err());
+        let error = Filter::parse("warn,gossamer=verbose").unwrap_err();
+        assert_eq!(error.directive, "gossamer=verbose");
+    }
+
+    #[test]
+    fn nothing_is_written_at_off() {
+        assert!(!enabled("off", Level::Error, "gossamer::x") && !enabled("", Level::Error, "gossamer::x"));
+    }
+
+    fn compose(format: Format, message: &str) -> String {
+        let site = Site::new(Level::Info, "gossamer::test");
+        let mut line = Line { text: String::new(), format };
+        line.compose(&site, (1_795_540_938, 1), 0, format_args!("{message}"));
+        line.text
+    }
+
+    #[test]
+    fn an_event_is_one_line_without_control_characters() {
+        let plain = compose(Format::Plain, "a\r\nb\x1b[31m\u{202e}\"c\\");
+        assert_eq!(plain, "2026-11-24T17:22:18.000001Z  INFO gossamer::test: a\\u000d\\nb\\u001b[31m\\u202e\"c\\\n");
+        let json = compose(Format::Json, "a\n\"b\\\0");
+        assert_eq!(
+            json,
+            "{\"timestamp\":\"2026-11-24T17:22:18.000001Z\",\"level\":\"INFO\",\"fields\":{\"message\":\"a\\n\\\"b\\\\\\u0000\"},\"target\":\"gossamer::test\"}\n"
+        );
+    }
+
+    #[test]
+    fn a_long_message_is_cut_to_what_a_pipe_takes_at_once() {
+        for format in [Format::Plain, Format::Json] {
+            let line = compose(format, &"x".repeat(100_000));
+            assert!(line.len() <= 4_096 && line.contains("x…"), "{}", line.len());
+        }
+    }
+
+    #[test]
+    fn a_repeated_line_is_bounded_per_second_and_says_what_it_left_out() {
+        let site = Site::new(Level::Info, "gossamer::test");
+        let written = (0..100).filter(|_| site.admit(7).is_some()).count();
+        assert_eq!(written, MAX_LINES_PER_SITE as usize);
+        assert_eq!(site.admit(8), Some(100 - MAX_LINES_PER_SITE));
+        assert_eq!(site.admit(8), Some(0));
+    }
+
+    #[test]
+    fn timestamps_are_calendar_dates() {
+        for (seconds, text) in [
+            (0, "1970-01-01T00:00:00.000000Z"),
+            (951_782_400, "2000-02-29T00:00:00.000000Z"),
+            (1_798_761_599, "2026-12-31T23:59:59.000000Z"),
+            (4_107_542_400, "2100-03-01T00:00:00.000000Z"),
+        ] {
+            assert_eq!(Stamp(seconds, 0).to_string(), text);
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! Every edge there is, bounded; where handles come from and totals are read.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,6 +9,7 @@ use crate::edge::Edge;
 use crate::failure::{Author, Reason};
 use crate::key::{Direction, Dst, EdgeKey, Protocol, Tls};
 use crate::latency::BUCKETS;
+use crate::prometheus;
 
 /// Edges kept apart; what comes after is counted together as [`Dst::Other`] (security A-61).
 pub const MAX_EDGES: usize = 2_000;
@@ -24,6 +25,14 @@ pub struct Registry {
     wall: Arc<AtomicU64>,
     edges: Mutex<HashMap<Arc<EdgeKey>, Tracked>>,
     controls: Mutex<Vec<Arc<Control>>>,
+    retired: Mutex<Retired>,
+}
+
+/// Totals of dropped edges in metrics that several edges add up to, which must not fall.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Retired {
+    pub failures: BTreeMap<(Direction, &'static str, String), u64>,
+    pub routes: BTreeMap<String, u64>,
 }
 
 #[derive(Debug)]
@@ -75,6 +84,7 @@ impl Registry {
             wall: Arc::new(AtomicU64::new(now)),
             edges: Mutex::default(),
             controls: Mutex::default(),
+            retired: Mutex::default(),
         })
     }
 
@@ -111,12 +121,17 @@ impl Registry {
     /// that nobody holds and that were idle for [`RETAIN_IDLE_S`]. A dropped edge that comes back counts from zero.
     pub fn tick(&self, now: u64) {
         self.wall.store(now, Ordering::Relaxed);
+        let mut retired = lock(&self.retired);
         lock(&self.edges).retain(|_, tracked| {
             let fingerprint = tracked.edge.fingerprint();
             if fingerprint != tracked.fingerprint {
                 (tracked.fingerprint, tracked.changed) = (fingerprint, now);
             }
-            Arc::strong_count(&tracked.edge) > 1 || now.saturating_sub(tracked.changed) < RETAIN_IDLE_S
+            let kept = Arc::strong_count(&tracked.edge) > 1 || now.saturating_sub(tracked.changed) < RETAIN_IDLE_S;
+            if !kept {
+                retired.add(&tracked.edge);
+            }
+            kept
         });
     }
 
@@ -125,6 +140,10 @@ impl Registry {
         let mut edges: Vec<_> = lock(&self.edges).values().map(|tracked| tracked.edge.clone()).collect();
         edges.sort_by(|a, b| a.key.cmp(&b.key));
         edges
+    }
+
+    pub(crate) fn retired(&self) -> Retired {
+        lock(&self.retired).clone()
     }
 
     pub(crate) fn controls(&self) -> Vec<Arc<Control>> {
@@ -145,6 +164,20 @@ impl Registry {
             }
         }
         changes
+    }
+}
+
+impl Retired {
+    fn add(&mut self, edge: &Edge) {
+        for (author, reason, count, _) in edge.failures_seen() {
+            *self.failures.entry((edge.key.direction, author.as_str(), reason.to_string())).or_default() += count;
+        }
+        if edge.key.direction == Direction::Outbound {
+            prometheus::route_statuses(edge, |labels, count| {
+                let kept = self.routes.len() < prometheus::MAX_SERIES || self.routes.contains_key(&labels);
+                *self.routes.entry(if kept { labels } else { String::new() }).or_default() += count;
+            });
+        }
     }
 }
 
@@ -190,4 +223,108 @@ fn other(key: &EdgeKey) -> EdgeKey {
 /// A panicking thread ends the process (`panic = "abort"`), so a poisoned lock is never seen in earnest.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Response;
+
+    fn key(port: u16) -> EdgeKey {
+        let dst = Dst::Service { namespace: "default".into(), service: "web".into(), port };
+        EdgeKey::new(Direction::Outbound, Protocol::Http1, Tls::Mesh, dst)
+    }
+
+    fn ok() -> Response {
+        Response { status: 200, grpc_status: None, latency_us: 150, failure: None }
+    }
+
+    #[test]
+    fn the_same_key_gives_the_same_counters() {
+        let registry = Registry::new(0);
+        let (a, b) = (registry.edge(key(80)), registry.edge(key(80)));
+        assert!(Arc::ptr_eq(&a, &b));
+        assert!(!Arc::ptr_eq(&a, &registry.edge(key(81))));
+    }
+
+    #[test]
+    fn past_the_bound_all_edges_are_one() {
+        let registry = Registry::new(0);
+        let edges: Vec<_> = (0..MAX_EDGES as u16 + 500).map(|port| registry.edge(key(port))).collect();
+        assert!(registry.edges().len() <= MAX_EDGES + 8);
+        let (first, last) = (&edges[MAX_EDGES], &edges[MAX_EDGES + 499]);
+        assert!(Arc::ptr_eq(first, last));
+        assert_eq!(first.key().dst, Dst::Other);
+        assert!(Arc::ptr_eq(&edges[7], &registry.edge(key(7))), "those before keep their own");
+    }
+
+    #[test]
+    fn an_idle_edge_that_nobody_holds_is_dropped_and_one_in_use_is_not() {
+        let registry = Registry::new(1_000);
+        let held = registry.edge(key(1));
+        registry.edge(key(2)).request();
+        registry.tick(1_001);
+        registry.tick(1_001 + RETAIN_IDLE_S - 1);
+        assert_eq!(registry.edges().len(), 2);
+        registry.tick(1_001 + RETAIN_IDLE_S);
+        assert_eq!(registry.edges().len(), 1);
+        assert!(Arc::ptr_eq(&held, &registry.edge(key(1))));
+    }
+
+    #[test]
+    fn only_what_changed_since_the_acknowledged_report_is_reported() {
+        let registry = Registry::new(0);
+        let mut reporter = Reporter::default();
+        let (a, b) = (registry.edge(key(1)), registry.edge(key(2)));
+        a.request();
+        a.response(ok());
+        let changes = registry.changes(&mut reporter);
+        assert_eq!(changes.len(), 1);
+        assert_eq!((changes[0].requests, changes[0].successes, changes[0].latency[1]), (1, 1, 1));
+        assert_eq!(registry.changes(&mut reporter).len(), 1, "not acknowledged: said again");
+        reporter.acknowledge();
+        assert_eq!(registry.changes(&mut reporter), []);
+        b.denied(Reason::Unauthorized);
+        let changes = registry.changes(&mut reporter);
+        assert_eq!((changes.len(), changes[0].denied), (1, 1));
+        reporter.acknowledge();
+        reporter.forget();
+        assert_eq!(registry.changes(&mut reporter).len(), 2);
+    }
+
+    #[test]
+    fn failures_name_their_author_reason_and_time() {
+        let registry = Registry::new(0);
+        let edge = registry.edge(key(1));
+        registry.tick(77);
+        edge.response(Response { status: 503, ..ok() });
+        edge.response(Response { failure: Some((Author::Outbound, Reason::Failfast)), status: 504, ..ok() });
+        edge.response(Response { grpc_status: Some(14), ..ok() });
+        edge.response(Response { grpc_status: Some(5), ..ok() });
+        let failures = registry.changes(&mut Reporter::default()).remove(0).failures;
+        let of = |author, reason| FailureCount { author, reason, count: 1, last: 77 };
+        assert_eq!(
+            failures,
+            [
+                of(Author::Application, Reason::Status(503)),
+                of(Author::Outbound, Reason::Failfast),
+                of(Author::Application, Reason::Grpc(14)),
+            ]
+        );
+    }
+
+    #[test]
+    fn kinds_of_failures_and_responses_are_bounded() {
+        let registry = Registry::new(0);
+        let edge = registry.edge(key(1));
+        for status in 500..600 {
+            edge.response(Response { status, ..ok() });
+            edge.response(Response { status: status - 300, ..ok() });
+        }
+        let snapshot = registry.changes(&mut Reporter::default()).remove(0);
+        assert_eq!(snapshot.failures.iter().map(|failure| failure.count).sum::<u64>(), 100);
+        assert!(snapshot.failures.len() <= 8 && snapshot.failures.last().unwrap().reason == Reason::Other);
+        let kinds: Vec<_> = edge.http().unwrap().responses_seen().collect();
+        assert_eq!((kinds.len(), kinds.iter().map(|(_, count)| count).sum::<u64>()), (12, 200));
+    }
 }

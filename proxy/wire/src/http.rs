@@ -6,7 +6,8 @@ use linkerd2_proxy_api::http_types::{self, http_method, scheme};
 use linkerd2_proxy_api::{grpc_route, http_route};
 use rules::pattern::Pattern;
 use rules::route::{
-    GrpcMatch, HeaderMatch, HeaderModifier, HostMatch, HttpMatch, PathMatch, QueryMatch, Redirect, RedirectPath, ValueMatch,
+    GrpcMatch, HeaderMatch, HeaderModifier, HostMatch, HttpMatch, PathMatch, QueryMatch, Redirect, RedirectPath,
+    ValueMatch,
 };
 
 use crate::invalid::{Invalid, Why, check, each, optional, required, within};
@@ -83,7 +84,8 @@ pub(crate) fn grpc_match(proto: &grpc_route::GrpcRouteMatch, budget: &mut Budget
 
 fn path_match(proto: &http_route::PathMatch, budget: &mut Budget) -> Result<PathMatch, Invalid> {
     use http_route::path_match::Kind;
-    let absolute = |field, path: &str| check(field, Arc::from(path), Why::Malformed, path.starts_with('/') && is_text(path));
+    let absolute =
+        |field, path: &str| check(field, Arc::from(path), Why::Malformed, path.starts_with('/') && is_text(path));
     Ok(match required("kind", &proto.kind)? {
         Kind::Exact(path) => PathMatch::Exact(absolute("exact", path)?),
         Kind::Prefix(path) => PathMatch::Prefix(absolute("prefix", path)?),
@@ -218,6 +220,9 @@ fn is_token(text: &str) -> bool {
     !text.is_empty() && text.len() <= 256 && text.bytes().all(is_tchar)
 }
 
-pub(crate) fn required_duration(field: &str, value: &Option<prost_types::Duration>) -> Result<std::time::Duration, Invalid> {
+pub(crate) fn required_duration(
+    field: &str,
+    value: &Option<prost_types::Duration>,
+) -> Result<std::time::Duration, Invalid> {
     within(field, value, net::duration)
 }

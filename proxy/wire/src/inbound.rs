@@ -32,15 +32,15 @@ fn protocol(protocol: &proto::ProxyProtocol) -> Result<Protocol, Invalid> {
             timeout: http::required_duration("detect.timeout", &detect.timeout)?,
             http: each("http_routes", &detect.http_routes, MAX_ROUTES, |route| http_route(route, &mut budget))?.into(),
         },
-        Kind::Http1(http1) => {
-            Protocol::Http1(each("http1.routes", &http1.routes, MAX_ROUTES, |route| http_route(route, &mut budget))?.into())
-        }
-        Kind::Http2(http2) => {
-            Protocol::Http2(each("http2.routes", &http2.routes, MAX_ROUTES, |route| http_route(route, &mut budget))?.into())
-        }
-        Kind::Grpc(grpc) => {
-            Protocol::Grpc(each("grpc.routes", &grpc.routes, MAX_ROUTES, |route| grpc_route(route, &mut budget))?.into())
-        }
+        Kind::Http1(http1) => Protocol::Http1(
+            each("http1.routes", &http1.routes, MAX_ROUTES, |route| http_route(route, &mut budget))?.into(),
+        ),
+        Kind::Http2(http2) => Protocol::Http2(
+            each("http2.routes", &http2.routes, MAX_ROUTES, |route| http_route(route, &mut budget))?.into(),
+        ),
+        Kind::Grpc(grpc) => Protocol::Grpc(
+            each("grpc.routes", &grpc.routes, MAX_ROUTES, |route| grpc_route(route, &mut budget))?.into(),
+        ),
         Kind::Opaque(_) => Protocol::Opaque,
         Kind::Tls(_) => Protocol::Tls,
     })
@@ -115,7 +115,11 @@ fn authorization(authorization: &proto::Authz) -> Result<Authorization, Invalid>
             except: each("except", &network.except, MAX_NETWORKS, net::network)?,
         })
     })?;
-    Ok(Authorization { meta, networks, authentication: within("authentication", &authorization.authentication, authentication)? })
+    Ok(Authorization {
+        meta,
+        networks,
+        authentication: within("authentication", &authorization.authentication, authentication)?,
+    })
 }
 
 fn authentication(authentication: &proto::Authn) -> Result<Authentication, Invalid> {

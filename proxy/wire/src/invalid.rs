@@ -90,9 +90,8 @@ pub(crate) fn each<'a, T, U>(
     if entries.len() > limit {
         return Err(Invalid::new(field, Why::TooMany(limit)));
     }
-    let convert = |(index, entry)| {
-        convert(entry).map_err(|invalid: Invalid| invalid.within(format_args!("{field}[{index}]")))
-    };
+    let convert =
+        |(index, entry)| convert(entry).map_err(|invalid: Invalid| invalid.within(format_args!("{field}[{index}]")));
     entries.iter().enumerate().map(convert).collect()
 }
 

@@ -42,7 +42,9 @@ pub fn table(table: &v1::NamesTable) -> Result<NamesTable, Invalid> {
 fn name(text: &str) -> Result<Arc<str>, Invalid> {
     let is_label = |label: &str| {
         (1..=63).contains(&label.len())
-            && label.bytes().all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase() || byte == b'-' || byte == b'_')
+            && label
+                .bytes()
+                .all(|byte| byte.is_ascii_digit() || byte.is_ascii_lowercase() || byte == b'-' || byte == b'_')
     };
     check("name", text.into(), Why::Malformed, text.len() <= 253 && text.split('.').all(is_label))
 }

@@ -21,7 +21,12 @@ pub(crate) fn ip(address: &IpAddress) -> Result<IpAddr, Invalid> {
 pub(crate) fn network(network: &IpNetwork) -> Result<Cidr, Invalid> {
     let address = within("ip", &network.ip, ip)?;
     let width = if address.is_ipv4() { 32 } else { 128 };
-    check("prefix_len", Cidr { address, prefix: network.prefix_len as u8 }, Why::OutOfRange, network.prefix_len <= width)
+    check(
+        "prefix_len",
+        Cidr { address, prefix: network.prefix_len as u8 },
+        Why::OutOfRange,
+        network.prefix_len <= width,
+    )
 }
 
 pub(crate) fn socket(address: &TcpAddress) -> Result<SocketAddr, Invalid> {

@@ -32,8 +32,12 @@ fn protocol(protocol: &proto::ProxyProtocol) -> Result<Protocol, Invalid> {
         Kind::Detect(detect) => Protocol::Detect {
             timeout: http::required_duration("detect.timeout", &detect.timeout)?,
             opaque: within("detect.opaque", &detect.opaque, opaque)?,
-            http1: within("detect.http1", &detect.http1, |http1| http_policy(&http1.routes, &http1.failure_accrual, budget))?,
-            http2: within("detect.http2", &detect.http2, |http2| http_policy(&http2.routes, &http2.failure_accrual, budget))?,
+            http1: within("detect.http1", &detect.http1, |http1| {
+                http_policy(&http1.routes, &http1.failure_accrual, budget)
+            })?,
+            http2: within("detect.http2", &detect.http2, |http2| {
+                http_policy(&http2.routes, &http2.failure_accrual, budget)
+            })?,
         },
         Kind::Opaque(routes) => Protocol::Opaque(opaque(routes).map_err(|it| it.within("opaque"))?),
         Kind::Http1(http1) => Protocol::Http1(
