@@ -77,3 +77,38 @@ fn parse(text: &str, last_generation: u64) -> Result<Trust, Error> {
         _ => Err(broken(format!("trust anchors: more than {MAX_ANCHORS} certificates"))),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::Authority;
+
+    #[test]
+    fn a_changed_file_is_a_new_generation_and_a_broken_one_changes_nothing() {
+        let path = std::env::temp_dir().join(format!("gossamer-anchors-{}", std::process::id()));
+        let (one, two) = (Authority::new("one").anchors_pem(), Authority::new("two").anchors_pem());
+        std::fs::write(&path, &one).unwrap();
+        let mut bundle = Bundle::load(&Anchors::File(path.clone())).unwrap();
+        assert_eq!((bundle.trust.generation, bundle.trust.anchors.len()), (1, 1));
+        assert_eq!(bundle.refresh(), Ok(false));
+        std::fs::write(&path, format!("{one}{two}")).unwrap();
+        assert_eq!(bundle.refresh(), Ok(true));
+        assert_eq!((bundle.trust.generation, bundle.trust.anchors.len()), (2, 2));
+        std::fs::write(&path, "nothing").unwrap();
+        assert!(bundle.refresh().is_err());
+        assert_eq!(bundle.trust.generation, 2);
+        std::fs::write(&path, format!("# generation: 9\n{two}")).unwrap();
+        assert_eq!(bundle.refresh(), Ok(true));
+        assert_eq!((bundle.trust.generation, bundle.trust.anchors.len()), (9, 1));
+        std::fs::remove_file(&path).unwrap();
+        assert!(bundle.refresh().is_err());
+    }
+
+    #[test]
+    fn text_without_a_certificate_is_no_bundle() {
+        assert!(
+            Bundle::load(&Anchors::Pem("-----BEGIN CERTIFICATE-----\nx\n-----END CERTIFICATE-----".into())).is_err()
+        );
+        assert!(Bundle::load(&Anchors::Pem(String::new())).is_err());
+    }
+}

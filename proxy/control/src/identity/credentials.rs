@@ -182,3 +182,116 @@ impl ResolvesClientCert for OwnCertificate {
         self.0.is_some()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+
+    use rustls::pki_types::ServerName;
+    use rustls::{ClientConnection, ServerConnection};
+
+    use super::*;
+    use crate::identity::peer_identity;
+    use crate::testing::{Authority, LeafOptions, credentials as of, identity, request};
+
+    /// Runs a handshake in memory and sends one byte each way.
+    fn shake(
+        client: Arc<ClientConfig>,
+        server: Arc<ServerConfig>,
+        sni: &str,
+    ) -> Result<(ClientConnection, ServerConnection), String> {
+        let mut client = ClientConnection::new(client, ServerName::try_from(sni.to_owned()).unwrap()).unwrap();
+        let mut server = ServerConnection::new(server).unwrap();
+        for _ in 0..10 {
+            let mut bytes = Vec::new();
+            while client.wants_write() {
+                client.write_tls(&mut bytes).unwrap();
+            }
+            server.read_tls(&mut &bytes[..]).unwrap();
+            server.process_new_packets().map_err(|error| format!("server: {error}"))?;
+            let mut bytes = Vec::new();
+            while server.wants_write() {
+                server.write_tls(&mut bytes).unwrap();
+            }
+            client.read_tls(&mut &bytes[..]).unwrap();
+            client.process_new_packets().map_err(|error| format!("client: {error}"))?;
+        }
+        server.writer().write_all(b"x").unwrap();
+        let mut bytes = Vec::new();
+        server.write_tls(&mut bytes).unwrap();
+        client.read_tls(&mut &bytes[..]).unwrap();
+        client.process_new_packets().map_err(|error| error.to_string())?;
+        let mut read = [0];
+        client.reader().read_exact(&mut read).map_err(|error| error.to_string())?;
+        Ok((client, server))
+    }
+
+    #[test]
+    fn two_workloads_prove_themselves_to_each_other() {
+        let (web, db) = (of("web.default"), of("db.default"));
+        let config = web.client.expecting(&identity("db.default"), Alpn::TransportHeader);
+        let (client, server) = shake(config, db.server.clone(), "db.default").unwrap();
+        assert_eq!(peer_identity(server.peer_certificates().unwrap()), Some(identity("web.default")));
+        assert_eq!(peer_identity(client.peer_certificates().unwrap()), Some(identity("db.default")));
+        assert_eq!(server.alpn_protocol(), Some(TRANSPORT_ALPN));
+        assert_eq!(client.protocol_version(), Some(rustls::ProtocolVersion::TLSv1_3));
+        let group = client.negotiated_key_exchange_group().unwrap().name();
+        assert_eq!(group, rustls::NamedGroup::X25519MLKEM768);
+        let suite = client.negotiated_cipher_suite().unwrap().suite();
+        assert_eq!(suite, rustls::CipherSuite::TLS13_AES_128_GCM_SHA256);
+    }
+
+    #[test]
+    fn the_wrong_server_and_the_wrong_name_asked_for_are_refused() {
+        let (web, db) = (of("web.default"), of("db.default"));
+        let config = web.client.expecting(&identity("mail.default"), Alpn::None);
+        assert!(shake(config, db.server.clone(), "db.default").is_err());
+        let config = web.client.expecting(&identity("db.default"), Alpn::None);
+        assert!(shake(config, db.server.clone(), "mail.default").is_err());
+    }
+
+    #[test]
+    fn a_client_without_certificate_is_served_and_one_of_another_mesh_is_not() {
+        let db = of("db.default");
+        let trust = crate::testing::authority().trust(1);
+        let anonymous = Clients::anonymous(trust).expecting(&identity("db.default"), Alpn::None);
+        let (_, server) = shake(anonymous, db.server.clone(), "db.default").unwrap();
+        assert!(server.peer_certificates().is_none());
+        let foreign = Authority::new("foreign").credentials("web.default");
+        let config = foreign.client.expecting(&identity("db.default"), Alpn::None);
+        assert!(shake(config, db.server.clone(), "db.default").is_err());
+    }
+
+    #[test]
+    fn configurations_are_made_once_and_nothing_is_resumed() {
+        let web = of("web.default");
+        let expect = |alpn| web.client.expecting(&identity("db.default"), alpn);
+        assert!(Arc::ptr_eq(&expect(Alpn::None), &expect(Alpn::None)));
+        assert!(!Arc::ptr_eq(&expect(Alpn::None), &expect(Alpn::TransportHeader)));
+        let db = of("db.default");
+        for _ in 0..2 {
+            let (client, _) = shake(expect(Alpn::None), db.server.clone(), "db.default").unwrap();
+            assert_eq!(client.handshake_kind(), Some(rustls::HandshakeKind::Full));
+            assert_eq!(client.tls13_tickets_received(), 0);
+        }
+    }
+
+    #[test]
+    fn a_certificate_for_another_name_key_or_time_is_not_installed() {
+        let authority = Authority::new("test");
+        let own = Own { identity: identity("web.default"), server_name: "web.default".into(), alpn: vec![] };
+        let trust = authority.trust(7);
+        let install = |issued: &Issued| credentials(&own, issued, &trust, UnixTime::now());
+        let good = authority.issue(LeafOptions::of(&own.identity));
+        assert_eq!(install(&good).unwrap().generation, 7);
+        let other_name = authority.issue(LeafOptions::of(&identity("db.default")));
+        let other_key = Issued { key: request("web.default").key, ..good.clone() };
+        let foreign = Authority::new("foreign").issue(LeafOptions::of(&own.identity));
+        let none = Issued { chain: vec![], ..good.clone() };
+        for bad in [other_name, other_key, foreign, none] {
+            assert!(install(&bad).is_err());
+        }
+        let late = UnixTime::since_unix_epoch(std::time::Duration::from_secs(UnixTime::now().as_secs() + 7200));
+        assert!(credentials(&own, &good, &trust, late).is_err());
+    }
+}

@@ -150,3 +150,54 @@ impl Signer for Handle {
         SignatureScheme::ECDSA_NISTP256_SHA256
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use aws_lc_rs::signature::{ECDSA_P256_SHA256_ASN1, UnparsedPublicKey};
+
+    use super::*;
+    use crate::testing::identity;
+
+    #[test]
+    fn a_request_is_signed_by_the_key_it_asks_for_and_names_one_name() {
+        for name in ["web.default.serviceaccount.identity.gossamer.cluster.local", "spiffe://cluster.local/web"] {
+            let request = Request::fresh(&identity(name)).unwrap();
+            let mut outer = der::Reader::new(&request.csr).enter(der::SEQUENCE).unwrap();
+            let body = outer.expect(der::SEQUENCE).unwrap();
+            outer.expect(der::SEQUENCE).unwrap();
+            let signature = outer.expect(der::BIT_STRING).unwrap();
+            let signed = element(der::SEQUENCE, &[body]);
+            let public = UnparsedPublicKey::new(&ECDSA_P256_SHA256_ASN1, request.key.0.public_key().as_ref());
+            public.verify(&signed, &signature[1..]).unwrap();
+            let found = body.windows(name.len()).filter(|window| *window == name.as_bytes()).count();
+            assert_eq!(found, 1);
+            let mut fields = der::Reader::new(body);
+            fields.expect(der::INTEGER).unwrap();
+            assert_eq!(fields.expect(der::SEQUENCE), Some(&[][..]), "the subject is empty");
+        }
+    }
+
+    #[test]
+    fn every_request_has_a_key_of_its_own() {
+        let name = identity("web");
+        let (one, two) = (Request::fresh(&name).unwrap(), Request::fresh(&name).unwrap());
+        assert_ne!(one.key.public(), two.key.public());
+        assert_eq!(format!("{:?}", one.key), "EcdsaKey(…)");
+    }
+
+    #[test]
+    fn documents_in_a_directory_must_be_there_and_be_keys() {
+        let dir = std::env::temp_dir().join(format!("gossamer-key-{}", std::process::id()));
+        std::fs::create_dir_all(&dir).unwrap();
+        assert!(Request::from_dir(&dir).is_err());
+        let pkcs8 = EcdsaKeyPair::generate_pkcs8(&ECDSA_P256_SHA256_ASN1_SIGNING, &SystemRandom::new()).unwrap();
+        std::fs::write(dir.join("key.p8"), pkcs8.as_ref()).unwrap();
+        std::fs::write(dir.join("csr.der"), b"").unwrap();
+        assert!(Request::from_dir(&dir).is_err());
+        std::fs::write(dir.join("csr.der"), b"request").unwrap();
+        assert_eq!(Request::from_dir(&dir).unwrap().csr, b"request");
+        std::fs::write(dir.join("key.p8"), b"-----BEGIN").unwrap();
+        assert!(Request::from_dir(&dir).is_err());
+        std::fs::remove_dir_all(&dir).unwrap();
+    }
+}

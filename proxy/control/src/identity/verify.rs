@@ -163,3 +163,117 @@ impl ClientCertVerifier for ClientVerifier {
         self.trust.algorithms.supported_schemes()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, SystemTime};
+
+    use rcgen::{ExtendedKeyUsagePurpose as Usage, SanType};
+
+    use super::*;
+    use crate::testing::{Authority, LeafOptions, identity, san};
+
+    const NAME: &str = "web.default.serviceaccount.identity.gossamer.cluster.local";
+
+    fn now() -> UnixTime {
+        UnixTime::now()
+    }
+
+    /// What a client that expects `expected`, and a server, make of a leaf.
+    fn verdicts(authority: &Authority, trust: &Arc<Trust>, expected: &str, options: LeafOptions) -> (bool, bool) {
+        let issued = authority.issue(options);
+        let (leaf, chain) = (&issued.chain[0], &issued.chain[1..]);
+        let server = ServerVerifier { trust: trust.clone(), expected: identity(expected) };
+        let client = ClientVerifier { trust: trust.clone() };
+        let any = ServerName::try_from("unrelated.example").unwrap();
+        (
+            server.verify_server_cert(leaf, chain, &any, &[], now()).is_ok(),
+            client.verify_client_cert(leaf, chain, now()).is_ok(),
+        )
+    }
+
+    fn leaf(change: impl FnOnce(&mut LeafOptions)) -> LeafOptions {
+        let mut options = LeafOptions::of(&identity(NAME));
+        change(&mut options);
+        options
+    }
+
+    #[test]
+    fn a_peer_is_believed_only_with_one_exact_name_in_time_for_the_purpose_from_our_anchors() {
+        let (ours, other) = (Authority::new("ours"), Authority::new("other"));
+        let trust = ours.trust(1);
+        let hour = Duration::from_secs(3600);
+        let dns = |name: &str| san(&identity(name));
+        type Case<'a> = (&'a str, &'a Authority, LeafOptions, (bool, bool));
+        let table: Vec<Case> = vec![
+            ("as issued", &ours, leaf(|_| {}), (true, true)),
+            ("another name", &ours, leaf(|l| l.names = vec![dns("db.default")]), (false, true)),
+            ("case differs", &ours, leaf(|l| l.names = vec![dns(&NAME.to_uppercase())]), (false, true)),
+            ("trailing dot", &ours, leaf(|l| l.names = vec![dns(&format!("{NAME}."))]), (false, true)),
+            (
+                "URI of the same text",
+                &ours,
+                leaf(|l| l.names = vec![san(&identity("spiffe://cluster.local/web"))]),
+                (false, true),
+            ),
+            ("two names", &ours, leaf(|l| l.names.push(dns("db.default"))), (false, false)),
+            ("the name twice", &ours, leaf(|l| l.names.push(dns(NAME))), (false, false)),
+            ("name and URI", &ours, leaf(|l| l.names.push(san(&identity("spiffe://td/web")))), (false, false)),
+            ("name and IP", &ours, leaf(|l| l.names.push(SanType::IpAddress([127, 0, 0, 1].into()))), (false, false)),
+            ("no name", &ours, leaf(|l| l.names.clear()), (false, false)),
+            ("NUL in the name", &ours, leaf(|l| l.names = vec![dns(&format!("{NAME}\0.evil"))]), (false, false)),
+            (
+                "wildcard",
+                &ours,
+                leaf(|l| l.names = vec![dns("*.default.serviceaccount.identity.gossamer.cluster.local")]),
+                (false, false),
+            ),
+            (
+                "10,000 names",
+                &ours,
+                leaf(|l| l.names = (0..10_000).map(|n| dns(&format!("n{n}"))).collect()),
+                (false, false),
+            ),
+            (
+                "expired",
+                &ours,
+                leaf(|l| (l.not_before, l.not_after) = (SystemTime::now() - 2 * hour, SystemTime::now() - hour)),
+                (false, false),
+            ),
+            ("not yet valid", &ours, leaf(|l| l.not_before = SystemTime::now() + hour), (false, false)),
+            ("another authority", &other, leaf(|_| {}), (false, false)),
+            ("no purpose", &ours, leaf(|l| l.usages.clear()), (false, false)),
+            ("server only", &ours, leaf(|l| l.usages = vec![Usage::ServerAuth]), (true, false)),
+            ("client only", &ours, leaf(|l| l.usages = vec![Usage::ClientAuth]), (false, true)),
+            ("for signing code", &ours, leaf(|l| l.usages = vec![Usage::CodeSigning]), (false, false)),
+            ("an authority itself", &ours, leaf(|l| l.is_ca = true), (false, false)),
+        ];
+        for (case, authority, options, expected) in table {
+            assert_eq!(verdicts(authority, &trust, NAME, options), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn uri_identities_are_compared_byte_for_byte_too() {
+        let ours = Authority::new("ours");
+        let trust = ours.trust(1);
+        let uri = "spiffe://cluster.local/ns/default/sa/web";
+        let verdict = |expected| verdicts(&ours, &trust, expected, LeafOptions::of(&identity(uri))).0;
+        assert!(verdict(uri));
+        assert!(!verdict("spiffe://cluster.local/ns/default/sa/db"));
+        assert!(!verdict("spiffe://Cluster.local/ns/default/sa/web"));
+        assert!(!verdict("cluster.local"));
+    }
+
+    #[test]
+    fn a_leaf_does_not_sign_leaves_and_bytes_that_are_no_certificate_are_refused() {
+        let ours = Authority::new("ours");
+        let issued = ours.issue(leaf(|_| {}));
+        let verifier = ClientVerifier { trust: ours.trust(1) };
+        for bytes in [&[][..], &[0x30, 0x80], &issued.chain[0][..issued.chain[0].len() - 1], &[0xff; 4096]] {
+            assert!(verifier.verify_client_cert(&CertificateDer::from(bytes), &[], now()).is_err());
+        }
+        let many = vec![issued.chain[0].clone(); 20];
+        assert!(verifier.verify_client_cert(&issued.chain[0], &many, now()).is_err());
+    }
+}
