@@ -16,6 +16,7 @@ from gossamer.kit.grpc.frames import (
     ACK,
     CONTINUATION,
     DATA,
+    END_HEADERS,
     END_STREAM,
     FRAME_SIZE,
     GOAWAY,
