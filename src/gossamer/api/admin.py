@@ -102,7 +102,7 @@ class Admin:
 
     def delete(self, request: pb.DeleteRequest) -> pb.ApplyResponse:
         try:
-            steps = changes.deleting(self._plane, _given(request.documents))
+            steps = changes.deleting(self._plane, _given(request.documents), request.ignore_missing)
             changes.carried_out(self._plane, steps)
         except changes.Refused as refused:
             return pb.ApplyResponse(problems=_problems(refused.problems))

@@ -65,14 +65,14 @@ def applying(plane: Plane, given: Sequence[Given]) -> list[Step]:
     return steps
 
 
-def deleting(plane: Plane, given: Sequence[Given]) -> list[Step]:
+def deleting(plane: Plane, given: Sequence[Given], ignore_missing: bool = False) -> list[Step]:
     """What deleting the objects does. Raises Refused for those that are not there or are declared elsewhere."""
     steps, problems = [], []
     for one in _bounded(given):
         try:
             kind, key = key_of(_parsed(one), one.where)
-            _deletable(plane, kind, key, one.where)
-            steps.append(Step(kind, key, "deleted"))
+            if _deletable(plane, kind, key, one.where, ignore_missing):
+                steps.append(Step(kind, key, "deleted"))
         except InvalidResource as problem:
             problems.append(problem)
     if problems:
@@ -136,11 +136,13 @@ def _stamped(document: Document, before: Document | None, kind: Kind[Any], key: 
     return stamped
 
 
-def _deletable(plane: Plane, kind: Kind[Any], key: Key, where: Where) -> None:
+def _deletable(plane: Plane, kind: Kind[Any], key: Key, where: Where, ignore_missing: bool) -> bool:
     if plane.declared.document(kind, key) is not None:
-        return
+        return True
     holder = plane.state.holder(kind, key, other_than=STORE)
     if holder is None:
+        if ignore_missing:
+            return False
         raise InvalidResource(where, "metadata.name", f"{kind.name} {key} not found")
     remedy = "it goes with its last workload" if holder.source in YIELDING else "delete it there"
     raise InvalidResource(where, "metadata.name", f"{kind.name} {key} is declared in {holder}", remedy)

@@ -91,6 +91,12 @@ def data_plane(view: View, sidecars: Mapping[Key, Sidecar], generation: int, now
         "the program does not listen (yet): `gossamer describe WORKLOAD`",
     )
     yield _listed(
+        Check(where, "sidecars accept their configuration"),
+        [one for one in workloads if one.key in sidecars and sidecars[one.key].notes],
+        WARNING,
+        "`gossamer why WORKLOAD` says what was not understood",
+    )
+    yield _listed(
         Check("gossamer-identity-data-plane", "certificates are valid"),
         [one for one in workloads if 0 < _expiry(sidecars, one) < now],
         ERROR,
@@ -101,12 +107,6 @@ def data_plane(view: View, sidecars: Mapping[Key, Sidecar], generation: int, now
         [one for one in workloads if _behind(sidecars, one, generation)],
         WARNING,
         "they take it within seconds; if not, `gossamer logs WORKLOAD`",
-    )
-    yield _listed(
-        Check(where, "sidecars accept their configuration"),
-        [one for one in workloads if one.key in sidecars and sidecars[one.key].notes],
-        WARNING,
-        "`gossamer why WORKLOAD` says what was not understood",
     )
 
 

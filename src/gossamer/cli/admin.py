@@ -43,8 +43,9 @@ class Admin:
     def get(self, kind: str, namespace: str, name: str) -> pb.GetResponse:
         return self._call("Get", pb.GetRequest(kind=kind, namespace=namespace, name=name), pb.GetResponse)
 
-    def delete(self, documents: Sequence[pb.Document]) -> pb.ApplyResponse:
-        return self._call("Delete", pb.DeleteRequest(documents=documents), pb.ApplyResponse)
+    def delete(self, documents: Sequence[pb.Document], ignore_missing: bool = False) -> pb.ApplyResponse:
+        request = pb.DeleteRequest(documents=documents, ignore_missing=ignore_missing)
+        return self._call("Delete", request, pb.ApplyResponse)
 
     def diff(self, documents: Sequence[pb.Document]) -> pb.DiffResponse:
         return self._call("Diff", pb.DiffRequest(documents=documents), pb.DiffResponse)

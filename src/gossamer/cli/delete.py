@@ -39,7 +39,7 @@ def command(
     if files:
         if kind:
             raise click.UsageError("give either -f or a kind and names")
-        documents.say_results(admin.delete(documents.read(files)))
+        documents.say_results(admin.delete(documents.read(files), ignore_not_found))
         return
     if kind and "/" in kind and not names:
         kind, _, name = kind.partition("/")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import click
@@ -76,8 +77,14 @@ def columns(kind: str, all_namespaces: bool) -> list[Column[Row]]:
 
 
 def _age(row: Row) -> str:
-    created = row.document.get("status", {}).get("started")
-    return age(time.time() - created) if isinstance(created, int | float) and created else NOTHING
+    """Since a workload was started, or another object was first applied."""
+    started = row.document.get("status", {}).get("started")
+    if isinstance(started, int | float) and started:
+        return age(time.time() - started)
+    try:
+        return age(time.time() - datetime.fromisoformat(row.meta("creationTimestamp")).timestamp())
+    except ValueError:
+        return NOTHING
 
 
 def _service_ports(row: Row) -> str:

@@ -35,7 +35,7 @@ def command(
     """What a workload's sidecar wrote, or the control plane. The program's own output is where you started it."""
     paths = settings.session().local("logs")
     if control_plane or front:
-        files = {"": paths.runtime / "front.log" if front else paths.log}
+        files = {"": paths.front_log if front else paths.log}
     elif workload:
         files = _files(settings, workload, namespace or "")
     else:

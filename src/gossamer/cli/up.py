@@ -24,10 +24,11 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True
 @click.command("up", cls=Command, short_help="Start the control plane.")
 @click.option(
     "--dir",
-    "folder",
+    "folders",
     metavar="DIR",
+    multiple=True,
     type=click.Path(exists=True, file_okay=False, path_type=Path, resolve_path=True),
-    help="Also take resources from the files of this folder, and watch it.",
+    help="Also take resources from the files of a folder, and watch it; may be given again.",
 )
 @click.option("--trust-domain", metavar="NAME", help="Trust domain of a new mesh (default: cluster.local).")
 @click.option("--trust-anchors", metavar="FILE", type=FILE, help="Bring your own trust anchors (PEM).")
@@ -43,7 +44,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True
 @click.pass_obj
 def command(
     settings: Settings,
-    folder: Path | None,
+    folders: tuple[Path, ...],
     trust_domain: str | None,
     trust_anchors: Path | None,
     issuer_cert: Path | None,
@@ -59,7 +60,6 @@ def command(
     if bool(issuer_cert) != bool(issuer_key) or (issuer_cert and not trust_anchors):
         raise click.UsageError("--issuer-cert and --issuer-key belong together, and need --trust-anchors")
     given = {
-        "--dir": folder,
         "--trust-domain": trust_domain,
         "--trust-anchors": trust_anchors,
         "--issuer-cert": issuer_cert,
@@ -67,7 +67,8 @@ def command(
         "--default-inbound-policy": default_inbound_policy,
         "--leaf-lifetime": None if leaf_lifetime is None else str(seconds(leaf_lifetime)),
     }
-    arguments = [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
+    arguments = [part for folder in folders for part in ("--dir", str(folder))]
+    arguments += [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
     _start(settings, arguments, foreground)
 
 

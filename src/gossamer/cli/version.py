@@ -30,12 +30,9 @@ def command(settings: Settings, output: str, client_only: bool) -> None:
 
 
 def own_version() -> str:
-    from importlib.metadata import PackageNotFoundError, version
+    import gossamer
 
-    try:
-        return version("gossamer")
-    except PackageNotFoundError:
-        return "unknown"
+    return gossamer.__version__
 
 
 def proxy_version() -> str | None:

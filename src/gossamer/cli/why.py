@@ -71,7 +71,7 @@ def unreachable(subject: str, message: str) -> dict[str, Any]:
         "subject": subject,
         "author": CONTROL_PLANE,
         "reason": "unreachable",
-        "sentence": f"control plane: {message}",
+        "sentence": message,
         "evidence": [
             f"asked at {time.strftime('%H:%M:%S')}; running workloads keep the configuration and certificates they have"
         ],
