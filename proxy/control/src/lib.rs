@@ -19,6 +19,8 @@ pub mod resolve;
 #[cfg(feature = "testing")]
 #[allow(clippy::unwrap_used)]
 pub mod testing;
+#[cfg(test)]
+mod tests;
 mod thread;
 mod watches;
 

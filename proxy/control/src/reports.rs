@@ -58,7 +58,7 @@ impl Reports {
             }
             let identity = self.identity();
             let edges = sums.changed();
-            if !up.own || (edges.is_empty() && acknowledged == Some(identity.clone())) {
+            if !up.own || identity.identity.is_empty() || (edges.is_empty() && acknowledged == Some(identity.clone())) {
                 continue;
             }
             let request = ReportRequest {

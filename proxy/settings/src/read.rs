@@ -73,11 +73,10 @@ fn missing(name: &str, expectation: &str) -> Error {
 
 pub(crate) fn settings(strings: &dyn Strings) -> Result<Settings, Error> {
     let reader = Reader(strings);
+    // Everything that is set must be good, read or not; what an empty text means is the reader's to say.
     for row in table::rows() {
-        if let Some(text) = strings.get(row.name).filter(|text| !row.used && !text.is_empty()) {
-            if !(row.accepts)(&text) {
-                return Err(wrong(row.name, &text, row.expects));
-            }
+        if let Some(text) = strings.get(row.name).filter(|text| !text.trim().is_empty() && !(row.accepts)(text)) {
+            return Err(wrong(row.name, &text, row.expects));
         }
     }
     reader.get(table::IDENTITY_DISABLED)?;
