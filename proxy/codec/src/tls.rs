@@ -49,8 +49,8 @@ const EXTENSION_ALPN: u16 = 16;
 /// Looks at the first bytes of a connection without using any.
 pub fn peek_client_hello(input: &[u8]) -> Peek<'_> {
     // Record: type, version 3.x, length; then handshake: type, 24-bit length.
-    let shape: [(usize, fn(u8) -> bool); 3] = [(0, |b| b == HANDSHAKE), (1, |b| b == 3), (2, |b| b <= 4)];
-    if shape.iter().any(|(at, fits)| input.get(*at).is_some_and(|b| !fits(*b))) {
+    let wrong = |at: usize, range: std::ops::RangeInclusive<u8>| input.get(at).is_some_and(|b| !range.contains(b));
+    if wrong(0, HANDSHAKE..=HANDSHAKE) || wrong(1, 3..=3) || wrong(2, 0..=4) {
         return Peek::NotTls;
     }
     let [_, _, _, high, low, rest @ ..] = input else { return Peek::More };

@@ -1,5 +1,7 @@
 //! HTTP/1 as a whole: what is accepted, what is refused, and that the place where input is cut never matters.
 
+#![allow(clippy::unwrap_used)]
+
 use codec::h1::{Answer, Error, Framing, Reader, State, To, write};
 use codec::head::{Body, StoredFields};
 use codec::{Event, Fields, Form, Known, Request, Response, Scratch, Version};

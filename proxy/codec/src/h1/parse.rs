@@ -220,9 +220,7 @@ fn fields<'a>(input: &'a [u8], mut at: usize, spans: &mut Vec<Span>, version: Ve
     let bytes = &input[..input.len().min(MAX_HEAD)];
     loop {
         let start = at;
-        while let Some(byte) = bytes.get(at)
-            && is_token(*byte)
-        {
+        while bytes.get(at).is_some_and(|byte| is_token(*byte)) {
             at += 1;
         }
         match bytes.get(at) {

@@ -60,11 +60,10 @@ pub fn request(out: &mut Vec<u8>, head: &Request<'_>, extra: &[Field<'_>], persi
                 coding = true;
                 field(out, name, b"chunked");
             }
+            Known::Cookie if join && cookies => {}
             Known::Cookie if join => {
-                if !cookies {
-                    cookies = true;
-                    joined(out, name, head.fields.get_all(b"cookie"));
-                }
+                cookies = true;
+                joined(out, name, head.fields.get_all(b"cookie"));
             }
             Known::Cookie | Known::Expect | Known::Mesh | Known::Other => field(out, name, value),
             _ => {}
@@ -272,14 +271,13 @@ fn joined<'a>(out: &mut Vec<u8>, name: &[u8], values: impl Iterator<Item = &'a [
 }
 
 fn connection(out: &mut Vec<u8>, tokens: [&[u8]; 3]) {
-    let mut between: &[u8] = b"Connection: ";
-    for token in tokens.into_iter().filter(|token| !token.is_empty()) {
-        out.extend_from_slice(between);
-        out.extend_from_slice(token);
-        between = b", ";
-    }
-    if between.len() == 2 {
-        out.extend_from_slice(b"\r\n");
+    let mut tokens = tokens.into_iter().filter(|token| !token.is_empty()).peekable();
+    if tokens.peek().is_some() {
+        out.extend_from_slice(b"Connection: ");
+        while let Some(token) = tokens.next() {
+            out.extend_from_slice(token);
+            out.extend_from_slice(if tokens.peek().is_some() { b", " } else { b"\r\n" });
+        }
     }
 }
 

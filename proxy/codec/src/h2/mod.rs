@@ -1,7 +1,13 @@
 //! HTTP/2 (RFC 9113) and HPACK (RFC 7541), both roles, without I/O.
 
 mod connection;
+mod frame;
+pub(crate) mod hpack;
+mod message;
+mod receive;
+mod send;
 mod settings;
+mod streams;
 
 pub use connection::{Connection, Refused};
 pub use settings::{Config, Role};

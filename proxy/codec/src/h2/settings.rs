@@ -1,5 +1,15 @@
 //! What a connection is told when it is made: role, windows, limits. Every limit is one number here (security A-03).
 
+use super::frame;
+
+pub(super) const HEADER_TABLE_SIZE: u16 = 1;
+pub(super) const ENABLE_PUSH: u16 = 2;
+pub(super) const MAX_CONCURRENT_STREAMS: u16 = 3;
+pub(super) const INITIAL_WINDOW_SIZE: u16 = 4;
+pub(super) const MAX_FRAME_SIZE: u16 = 5;
+pub(super) const MAX_HEADER_LIST_SIZE: u16 = 6;
+pub(super) const ENABLE_CONNECT_PROTOCOL: u16 = 8;
+
 /// Which side of the connection we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
@@ -80,5 +90,25 @@ impl Config {
     /// The calling end of a link between sidecars.
     pub const fn mesh_client() -> Self {
         Config { role: Role::Client, ..Config::mesh_server() }
+    }
+
+    /// Appends our SETTINGS frame, without what is the default anyway.
+    pub(super) fn write(&self, out: &mut Vec<u8>) {
+        let server = self.role == Role::Server;
+        let table = [
+            (HEADER_TABLE_SIZE, self.header_table, self.header_table != 4_096),
+            (ENABLE_PUSH, 0, !server),
+            (MAX_CONCURRENT_STREAMS, self.max_streams, server),
+            (INITIAL_WINDOW_SIZE, self.stream_window, self.stream_window != 65_535),
+            (MAX_FRAME_SIZE, self.max_frame, self.max_frame != 16_384),
+            (MAX_HEADER_LIST_SIZE, self.head_bytes, true),
+            (ENABLE_CONNECT_PROTOCOL, 1, server && self.extended_connect),
+        ];
+        let count = table.iter().filter(|(_, _, said)| *said).count();
+        frame::write_head(out, count * 6, frame::SETTINGS, 0, 0);
+        for (name, value, _) in table.iter().filter(|(_, _, said)| *said) {
+            out.extend_from_slice(&name.to_be_bytes());
+            out.extend_from_slice(&value.to_be_bytes());
+        }
     }
 }

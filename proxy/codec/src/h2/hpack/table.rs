@@ -1,0 +1,134 @@
+//! The two tables of HPACK (RFC 7541 2.3 and appendix A).
+
+use std::collections::VecDeque;
+
+/// Appendix A; index 1 is the first.
+#[rustfmt::skip]
+pub const STATIC: [(&[u8], &[u8]); 61] = [
+    (b":authority", b""), (b":method", b"GET"), (b":method", b"POST"), (b":path", b"/"), (b":path", b"/index.html"),
+    (b":scheme", b"http"), (b":scheme", b"https"), (b":status", b"200"), (b":status", b"204"), (b":status", b"206"),
+    (b":status", b"304"), (b":status", b"400"), (b":status", b"404"), (b":status", b"500"), (b"accept-charset", b""),
+    (b"accept-encoding", b"gzip, deflate"), (b"accept-language", b""), (b"accept-ranges", b""), (b"accept", b""),
+    (b"access-control-allow-origin", b""), (b"age", b""), (b"allow", b""), (b"authorization", b""), (b"cache-control", b""),
+    (b"content-disposition", b""), (b"content-encoding", b""), (b"content-language", b""), (b"content-length", b""),
+    (b"content-location", b""), (b"content-range", b""), (b"content-type", b""), (b"cookie", b""), (b"date", b""),
+    (b"etag", b""), (b"expect", b""), (b"expires", b""), (b"from", b""), (b"host", b""), (b"if-match", b""),
+    (b"if-modified-since", b""), (b"if-none-match", b""), (b"if-range", b""), (b"if-unmodified-since", b""),
+    (b"last-modified", b""), (b"link", b""), (b"location", b""), (b"max-forwards", b""), (b"proxy-authenticate", b""),
+    (b"proxy-authorization", b""), (b"range", b""), (b"referer", b""), (b"refresh", b""), (b"retry-after", b""),
+    (b"server", b""), (b"set-cookie", b""), (b"strict-transport-security", b""), (b"transfer-encoding", b""),
+    (b"user-agent", b""), (b"vary", b""), (b"via", b""), (b"www-authenticate", b""),
+];
+
+/// What an entry costs beyond its text (RFC 7541 4.1).
+pub const OVERHEAD: usize = 32;
+
+/// The dynamic table: text in one buffer, oldest first; no memory until something is put in.
+#[derive(Debug)]
+pub struct Dynamic {
+    bytes: Vec<u8>,
+    /// Newest first.
+    entries: VecDeque<Entry>,
+    size: usize,
+    limit: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    at: u32,
+    name: u32,
+    value: u32,
+}
+
+impl Entry {
+    fn size(&self) -> usize {
+        (self.name + self.value) as usize + OVERHEAD
+    }
+}
+
+impl Dynamic {
+    pub fn new(limit: usize) -> Self {
+        Dynamic { bytes: Vec::new(), entries: VecDeque::new(), size: 0, limit }
+    }
+
+    /// The entry `index` places after the newest.
+    pub fn get(&self, index: usize) -> Option<(&[u8], &[u8])> {
+        let entry = self.entries.get(index)?;
+        let (at, name, value) = (entry.at as usize, entry.name as usize, entry.value as usize);
+        Some((&self.bytes[at..at + name], &self.bytes[at + name..at + name + value]))
+    }
+
+    pub fn set_limit(&mut self, limit: usize) {
+        self.limit = limit;
+        self.evict(0);
+        if self.entries.is_empty() {
+            self.bytes = Vec::new();
+            self.entries = VecDeque::new();
+        }
+    }
+
+    /// Adds an entry, making room; one larger than the table only empties it.
+    pub fn insert(&mut self, name: &[u8], value: &[u8]) {
+        let size = name.len() + value.len() + OVERHEAD;
+        self.evict(size);
+        if size > self.limit {
+            return;
+        }
+        let text = name.len() + value.len();
+        if self.bytes.len() + text > 2 * self.limit {
+            self.compact();
+        }
+        let at = self.bytes.len() as u32;
+        self.bytes.extend_from_slice(name);
+        self.bytes.extend_from_slice(value);
+        self.entries.push_front(Entry { at, name: name.len() as u32, value: value.len() as u32 });
+        self.size += size;
+    }
+
+    fn evict(&mut self, room: usize) {
+        while self.size + room > self.limit {
+            let Some(oldest) = self.entries.pop_back() else { break };
+            self.size -= oldest.size();
+        }
+    }
+
+    /// Moves the text of the living to the front.
+    fn compact(&mut self) {
+        let start = self.entries.back().map_or(self.bytes.len(), |oldest| oldest.at as usize);
+        self.bytes.copy_within(start.., 0);
+        self.bytes.truncate(self.bytes.len() - start);
+        for entry in &mut self.entries {
+            entry.at -= start as u32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_behaves_like_a_list_that_forgets() {
+        let mut table = Dynamic::new(200);
+        let mut model: Vec<(Vec<u8>, Vec<u8>)> = Vec::new();
+        for i in 0..2_000usize {
+            let name = vec![b'n'; i % 7 + 1];
+            let value = format!("{}{i}", "v".repeat(i % 41)).into_bytes();
+            table.insert(&name, &value);
+            model.insert(0, (name, value));
+            while model.iter().map(|(n, v)| n.len() + v.len() + 32).sum::<usize>() > 200 {
+                model.pop();
+            }
+            for (index, (name, value)) in model.iter().enumerate() {
+                assert_eq!(table.get(index), Some((&name[..], &value[..])));
+            }
+            assert_eq!(table.get(model.len()), None);
+            assert!(table.bytes.len() <= 400);
+        }
+        table.insert(&[b'x'; 300], b"");
+        assert_eq!(table.get(0), None);
+        table.set_limit(0);
+        table.insert(b"a", b"b");
+        assert_eq!((table.get(0), table.bytes.capacity()), (None, 0));
+    }
+}
