@@ -56,6 +56,8 @@ pub struct Balancer {
     weights: Vec<u64>,
     /// Since when nobody can be picked.
     unavailable_since: Option<u64>,
+    /// Members whose last connection could not be made.
+    failing: usize,
 }
 
 #[derive(Clone, Debug)]
@@ -87,6 +89,7 @@ impl Balancer {
             live: vec![],
             weights: vec![],
             unavailable_since: Some(now),
+            failing: 0,
         }
     }
 
@@ -161,18 +164,18 @@ impl Balancer {
 
     /// From a request's start to the first data of its response; for opaque TCP, the time to connect.
     pub fn measured(&mut self, id: Id, now: u64, rtt_ns: u64) {
+        self.connected(id);
         let decay_ns = self.decay_ns;
         if let Some(member) = self.member(id) {
-            (member.failures, member.retry_at) = (0, 0);
             member.observe(now, rtt_ns as f64, decay_ns);
         }
     }
 
     /// A connection to it was made.
     pub fn connected(&mut self, id: Id) {
-        if let Some(member) = self.member(id) {
-            (member.failures, member.retry_at) = (0, 0);
-        }
+        let Some(member) = self.member(id).filter(|member| member.failures > 0) else { return };
+        (member.failures, member.retry_at) = (0, 0);
+        self.failing -= 1;
     }
 
     /// No connection to it could be made: not picked again before a backoff has passed.
@@ -183,9 +186,11 @@ impl Balancer {
             return;
         }
         let backoff = (MIN_BACKOFF_NS << member.failures.min(16)).min(MAX_BACKOFF_NS);
+        let first = member.failures == 0;
         member.failures += 1;
         member.retry_at = now.saturating_add(backoff).saturating_add(below(rng, backoff / 10).unwrap_or(0));
         (member.rtt_ns, member.updated) = (member.rtt_ns.max(default_ns), member.retry_at);
+        self.failing += usize::from(first);
     }
 
     /// Whether requests fail at once instead of waiting: nobody could be picked for as long as the queue allows.
@@ -213,8 +218,11 @@ impl Balancer {
         self.live.is_empty()
     }
 
-    /// How many may be tried now.
+    /// How many may be tried now. Looks at each only when some have failed.
     pub fn available(&self, now: u64) -> usize {
+        if self.failing == 0 {
+            return self.live.len();
+        }
         self.members().filter(|member| member.retry_at <= now).count()
     }
 
@@ -273,7 +281,7 @@ impl Balancer {
 
     fn remove(&mut self, slot: u32) {
         let held = &mut self.slots[slot as usize];
-        held.member = None;
+        self.failing -= usize::from(held.member.take().is_some_and(|member| member.failures > 0));
         held.generation = held.generation.wrapping_add(1);
         self.free.push(slot);
     }

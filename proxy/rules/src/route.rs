@@ -254,7 +254,8 @@ impl PathMatch {
             PathMatch::Prefix(prefix) => {
                 let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
                 let rest = path.strip_prefix(prefix.as_bytes())?;
-                matches!(rest, [] | [b'/', ..]).then_some((1, prefix.len()))
+                // `/` matches every request, also one for `*`.
+                (prefix.is_empty() || matches!(rest, [] | [b'/', ..])).then_some((1, prefix.len()))
             }
         }
     }
