@@ -17,9 +17,9 @@ class InvalidOption(ValueError):
 def port(text: str, opaque_ports: tuple[int, ...] = ()) -> Port:
     """`8080`, `http=8080`, `80:8080`, `http=80:8080`: [NAME=]PORT[:TARGET]."""
     name, given, numbers = text.rpartition("=")
-    offered, _, target = numbers.partition(":")
+    offered, colon, target = numbers.partition(":")
     number = port_number(offered, text)
-    reached = port_number(target, text) if target else number
+    reached = port_number(target, text) if colon else number
     if given and not (_NAME.fullmatch(name) and len(name) <= 63):
         raise InvalidOption(f"{text!r}: a port's name is made of lower-case letters, digits and dashes")
     opaque = number in opaque_ports or reached in opaque_ports

@@ -30,3 +30,4 @@ class CliError(click.ClickException):
     def __init__(self, message: str, code: Exit = Exit.FAILED) -> None:
         super().__init__(message)
         self.code = code
+        self.exit_code = int(code)  # type: ignore[misc] # click reads it from the instance, too

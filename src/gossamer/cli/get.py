@@ -66,9 +66,9 @@ def command(
 
 def columns(kind: str, all_namespaces: bool) -> list[Column[Row]]:
     """The columns of a kind."""
-    first = [Column[Row]("NAMESPACE", lambda row: row.meta("namespace"))] if all_namespaces else []
+    namespace: Column[Row] = Column("NAMESPACE", lambda row: row.meta("namespace"))
     return [
-        *first,
+        *([namespace] if all_namespaces else []),
         Column("NAME", lambda row: row.meta("name")),
         *COLUMNS.get(kind, ()),
         Column("ORIGIN", lambda row: row.origin),
