@@ -1,0 +1,588 @@
+//! A request as a value: who asked, where it goes, what was decided, and its 0..n attempts. It can wait for endpoints or
+//! a connection with bounded memory and a deadline, because its head is stored and its body stays with the source.
+//!
+//! Bytes of both bodies pass through `flow`; answers of our own are made in `answer`; decisions in `plan`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use codec::h2::{Reason as H2Reason, Refused};
+use codec::head::StoredRequest;
+use codec::{Field, Request, Response, Stream, Version, translate};
+use rules::outbound::Timeouts;
+use telemetry::{Author, Edge, Reason};
+
+use crate::arena::{Arena, Id};
+use crate::balance::{Choice, Lease};
+use crate::conn::ConnId;
+use crate::drive::Driver;
+use crate::engine::{Engine, Task, Timer, Waiter};
+use crate::failure::{Cause, Failure};
+use crate::flow::Flow;
+use crate::plan::{self, Answer, Plan};
+use crate::side::Side;
+use crate::upstream::{Acquired, Key, UpstreamId};
+use crate::wheel::{self, Tick};
+
+pub use crate::flow::{Dir, Piece};
+
+pub type ExchangeId = Id<Exchange>;
+
+/// Connections tried for one request.
+const ATTEMPTS: u8 = 5;
+/// Stored heads kept for reuse.
+const SPARE: usize = 64;
+
+/// One end of an exchange: a connection, and a stream of it (0 on HTTP/1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct End {
+    pub conn: ConnId,
+    pub stream: u32,
+}
+
+/// The connection to whoever answers.
+#[derive(Clone, Copy, Debug)]
+pub enum Up {
+    None,
+    /// A connection is on its way, or a link is full.
+    Waiting(UpstreamId),
+    Open(End),
+}
+
+pub struct Exchange {
+    pub side: Side,
+    pub down: End,
+    pub up: Up,
+    pub plan: Plan,
+    pub head: StoredRequest,
+    pub requesting: Flow,
+    pub responding: Flow,
+    /// What the caller spoke, before any sidecar changed it.
+    pub version: Version,
+    pub grpc: bool,
+    /// Asks to become a tunnel (`Upgrade`, `CONNECT`), and has become one.
+    pub wants_tunnel: bool,
+    pub tunnel: bool,
+    /// A response head went to the caller.
+    pub answered: bool,
+    pub timeouts: Timeouts,
+    /// Nanoseconds: the head was read; it began to wait; this attempt began.
+    pub started: u64,
+    queued: u64,
+    pub attempted: u64,
+    pub attempts: u8,
+    pub lease: Option<Lease>,
+    /// The link that carries it ends at a sidecar that proved its name.
+    pub mesh: bool,
+    pub author: Author,
+    pub edge: Option<Arc<Edge>>,
+    /// The edge knows of the request.
+    pub counted: bool,
+    pub status: u16,
+    pub grpc_status: Option<u8>,
+    pub latency_us: u64,
+    pub failure: Option<(Author, Reason)>,
+    /// Give up waiting; give up altogether. 0 for never.
+    pub wait_until: Tick,
+    pub ends_at: Tick,
+    armed: Tick,
+}
+
+#[derive(Default)]
+pub struct Exchanges {
+    all: Arena<Exchange>,
+    spare: Vec<StoredRequest>,
+}
+
+impl Exchanges {
+    pub fn get(&self, id: ExchangeId) -> Option<&Exchange> {
+        self.all.get(id)
+    }
+
+    pub fn get_mut(&mut self, id: ExchangeId) -> Option<&mut Exchange> {
+        self.all.get_mut(id)
+    }
+
+    pub fn remove(&mut self, id: ExchangeId) -> Option<Exchange> {
+        self.all.remove(id)
+    }
+
+    pub fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.all.is_empty()
+    }
+
+    pub fn reuse(&mut self, head: StoredRequest) {
+        if self.spare.len() < SPARE {
+            self.spare.push(head);
+        }
+    }
+}
+
+impl Id<Exchange> {
+    /// The number that streams carry; never 0.
+    pub fn token(self) -> u32 {
+        self.index() + 1
+    }
+}
+
+impl Engine {
+    pub fn exchange_of(&self, stream: Stream) -> Option<ExchangeId> {
+        self.exchanges.all.at(stream.token.checked_sub(1)?)
+    }
+
+    /// A request arrived. From here on its connection only moves bytes for it.
+    pub fn begin_exchange(&mut self, side: Side, down: ConnId, stream: Stream, head: &Request<'_>, end: bool) {
+        let mut head = *head;
+        if side.peer_is_mesh() {
+            translate::restore_request(&mut head);
+        }
+        // Nobody but a sidecar speaks these names, and what a sidecar said has just been heard (security A-35).
+        translate::strip_mesh_fields(&mut head);
+        let busy = self.exchanges.len();
+        let id = self.insert_exchange(side.clone(), End { conn: down, stream: stream.id }, &head, end);
+        let limit = match &side {
+            Side::Outbound(_) => self.options.outbound_side.in_flight,
+            Side::Inbound(_) | Side::Front(_) => self.options.inbound_side.in_flight,
+        };
+        if busy >= limit {
+            return self.answer(id, Failure::new(side.author(), Reason::LoadShed, "too many requests in flight"));
+        }
+        match plan::make(self, id, &side, &mut head) {
+            Ok(()) => self.attempt(id),
+            Err(Answer::Failure(failure)) => self.answer(id, failure),
+            Err(Answer::Redirect { status, location }) => self.redirect(id, status, &location),
+            Err(Answer::Injected { status, grpc, message }) => self.inject(id, status, grpc, &message),
+        }
+    }
+
+    fn insert_exchange(&mut self, side: Side, down: End, head: &Request<'_>, end: bool) -> ExchangeId {
+        let id = self.exchanges.all.insert(Exchange {
+            author: side.author(),
+            side,
+            down,
+            up: Up::None,
+            plan: Plan::None,
+            head: self.exchanges.spare.pop().unwrap_or_default(),
+            requesting: Flow::ended(end),
+            responding: Flow::default(),
+            version: head.version,
+            grpc: head.is_grpc(),
+            wants_tunnel: !head.upgrade.is_empty() || head.method == b"CONNECT",
+            tunnel: false,
+            answered: false,
+            timeouts: Timeouts::default(),
+            started: self.now,
+            queued: self.now,
+            attempted: self.now,
+            attempts: 0,
+            lease: None,
+            mesh: false,
+            edge: None,
+            counted: false,
+            status: 0,
+            grpc_status: None,
+            latency_us: 0,
+            failure: None,
+            wait_until: 0,
+            ends_at: 0,
+            armed: 0,
+        });
+        match self.conns.get_mut(down.conn).map(|conn| &mut conn.driver) {
+            Some(Driver::Http1Server(server)) => server.current = Some(id),
+            Some(Driver::Http2(_)) => self.h2_own(down.conn, down.stream, id),
+            _ => {}
+        }
+        id
+    }
+
+    /// Tries to get the request on its way.
+    pub fn attempt(&mut self, id: ExchangeId) {
+        let now = self.now;
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        if !matches!(exchange.up, Up::None) || exchange.answered {
+            return;
+        }
+        exchange.attempted = now;
+        exchange.wait_until = 0;
+        match self.find_upstream(id) {
+            Ok(Some(key)) => self.connect(id, key),
+            Ok(None) => {}
+            Err(cause) => {
+                let author = self.blame(id, cause.reason);
+                self.answer(id, cause.by(author));
+            }
+        }
+    }
+
+    /// Where this attempt goes; `None` while nobody can be chosen.
+    fn find_upstream(&mut self, id: ExchangeId) -> Result<Option<Key>, Cause> {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return Ok(None) };
+        let (queued, http2) = (exchange.queued, exchange.version == Version::Http2);
+        match &exchange.plan {
+            Plan::None => Ok(None),
+            Plan::Front => Ok(self.options.front.clone().map(Key::Front)),
+            Plan::App(local) => {
+                exchange.author = Author::Application;
+                Ok(Some(Key::App { local: *local, speaks: plan::towards_app(http2) }))
+            }
+            Plan::Service(service) => {
+                let service = service.clone();
+                match self.choose(&service.backend, Waiter::Exchange(id), queued)? {
+                    Choice::Wait(limit) => {
+                        self.wait_at_most(id, limit);
+                        Ok(None)
+                    }
+                    Choice::Endpoint(endpoint, lease) => {
+                        let edge = self.service_edge(id, &service, &endpoint);
+                        let Some(exchange) = self.exchanges.get_mut(id) else { return Ok(None) };
+                        let speaks = plan::towards_endpoint(&endpoint, http2, exchange.wants_tunnel);
+                        let key = Key::endpoint(&endpoint, speaks);
+                        exchange.attempts += 1;
+                        exchange.lease = lease;
+                        exchange.mesh = key.is_mesh();
+                        exchange.author = key.author();
+                        exchange.edge = edge;
+                        if let Plan::Service(service) = &mut exchange.plan {
+                            service.authority = endpoint.authority_override;
+                        }
+                        Ok(Some(key))
+                    }
+                }
+            }
+        }
+    }
+
+    fn connect(&mut self, id: ExchangeId, key: Key) {
+        match self.acquire(key, id) {
+            Ok((_, Acquired::Now(conn))) => self.start(id, conn),
+            Ok((upstream, Acquired::Wait)) => {
+                if let Some(exchange) = self.exchanges.get_mut(id) {
+                    exchange.up = Up::Waiting(upstream);
+                }
+            }
+            Err(cause) => self.attempt_failed(id, &cause),
+        }
+    }
+
+    /// The connection is there: the head goes, then what waited of the body.
+    pub fn start(&mut self, id: ExchangeId, conn: ConnId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return self.unneeded(conn) };
+        let stored = std::mem::take(&mut exchange.head);
+        let result = self.send_head(id, conn, &stored);
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        exchange.head = stored;
+        match result {
+            Ok(stream) => {
+                exchange.up = Up::Open(End { conn, stream });
+                if !std::mem::replace(&mut exchange.counted, true)
+                    && let Some(edge) = &exchange.edge
+                {
+                    edge.request();
+                }
+                if let Some(lease) = exchange.lease {
+                    self.lease_connected(lease);
+                }
+                self.drain(id, Dir::Request);
+            }
+            Err(Refused::TooLarge) => {
+                let author = exchange.author;
+                self.answer(id, Failure::new(author, Reason::TooLarge, "the peer takes no head of this size"));
+            }
+            // The link filled up or said goodbye meanwhile.
+            Err(Refused::Full | Refused::Leaving) => {
+                exchange.up = Up::None;
+                self.give_lease_back(id);
+                self.later(Task::Retry(Waiter::Exchange(id)));
+            }
+        }
+    }
+
+    fn send_head(&mut self, id: ExchangeId, conn: ConnId, stored: &StoredRequest) -> Result<u32, Refused> {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return Ok(0) };
+        let mut head = stored.view();
+        let over_http2 = matches!(self.conns.get(conn).map(|conn| &conn.driver), Some(Driver::Http2(_)));
+        let client_id = exchange.side.client_id().cloned();
+                let authority = exchange.plan.authority();
+        let (mesh, whole) = (exchange.mesh, exchange.requesting.is_only_end());
+        if let Some(authority) = &authority {
+            head.authority = authority.as_bytes();
+        }
+        let original = if over_http2 && mesh { translate::orig_proto(&head) } else { None };
+        let mut extra: [Field<'_>; 2] = Default::default();
+        let mut count = 0;
+        for (name, value) in [
+            (translate::ORIG_PROTO, original),
+            (&b"l5d-client-id"[..], client_id.as_ref().map(|identity| identity.as_str().as_bytes())),
+        ] {
+            if let Some(value) = value {
+                extra[count] = (name, value);
+                count += 1;
+            }
+        }
+        if !over_http2 {
+            self.h1_request(conn, id, &head, &extra[..count]);
+            return Ok(0);
+        }
+        let stream = self.h2_request(conn, id, &head, &extra[..count], whole)?;
+        if whole && let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.requesting.sent_end = true;
+        }
+        Ok(stream)
+    }
+
+    /// A connection was made for somebody who has gone.
+    fn unneeded(&mut self, conn: ConnId) {
+        if let Some(Driver::Http1Client(_)) = self.conns.get(conn).map(|conn| &conn.driver) {
+            self.h1_asked(conn, true);
+        }
+    }
+
+    /// No connection could be made. Somebody else may do; the balancer knows whom not to ask again for a while.
+    pub fn attempt_failed(&mut self, id: ExchangeId, cause: &Cause) {
+        let now = self.now;
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        exchange.up = Up::None;
+        let (author, attempts) = (exchange.author, exchange.attempts);
+        let app = if let Plan::App(local) = &exchange.plan { Some(local.port()) } else { None };
+        let leased = exchange.lease;
+        if let Some(lease) = leased {
+            self.lease_failed(lease, now);
+        }
+        self.give_lease_back(id);
+        let again = match app {
+            Some(port) => self.try_other_loopback(port, cause),
+            None => leased.is_some() && attempts < ATTEMPTS,
+        };
+        if again { self.later(Task::Retry(Waiter::Exchange(id))) } else { self.answer(id, cause.clone().by(author)) }
+    }
+
+    /// The connection that carried it broke. Nothing was promised yet? Then it may be said again, or an answer says why.
+    pub fn upstream_failed(&mut self, id: ExchangeId, conn: ConnId, cause: &Cause) {
+        let reused = matches!(self.conns.get(conn).map(|conn| &conn.driver), Some(Driver::Http1Client(c)) if c.reused);
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        if !matches!(exchange.up, Up::Open(_)) {
+            return self.attempt_failed(id, cause);
+        }
+        exchange.up = Up::None;
+        let untouched = exchange.requesting.moved == 0 && !exchange.answered;
+        let repeatable = matches!(exchange.head.view().method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE");
+        if untouched && reused && repeatable && exchange.attempts < ATTEMPTS {
+            exchange.requesting.sent_end = false;
+            exchange.attempts += 1;
+            self.give_lease_back(id);
+            return self.later(Task::Retry(Waiter::Exchange(id)));
+        }
+        let author = if exchange.mesh { Author::Outbound } else { exchange.author };
+        self.answer(id, cause.clone().by(author));
+    }
+
+    /// A stream was reset by its peer.
+    pub fn stream_reset(&mut self, id: ExchangeId, conn: ConnId, reason: H2Reason) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        if exchange.down.conn == conn {
+            return self.break_exchange(id, Dir::Request, &Cause::new(Reason::Cancelled, ""));
+        }
+        exchange.up = Up::None;
+        let untouched = exchange.requesting.moved == 0 && !exchange.answered;
+        if reason == H2Reason::REFUSED_STREAM && untouched && exchange.attempts < ATTEMPTS {
+            exchange.requesting.sent_end = false;
+            self.give_lease_back(id);
+            return self.later(Task::Retry(Waiter::Exchange(id)));
+        }
+        let down = exchange.down;
+        let failure = Failure::new(Author::Application, Reason::Reset, reason.text());
+        let speaks_http2 = matches!(self.conns.get(down.conn).map(|conn| &conn.driver), Some(Driver::Http2(_)));
+        if !speaks_http2 {
+            return self.answer(id, failure);
+        }
+        // The application's own word reaches the caller as it was said.
+        self.note_failure(id, &failure);
+        self.h2_reset(down.conn, down.stream, reason);
+        self.forget_exchange(id);
+    }
+
+    /// The caller is gone, or broke its own message: nobody waits for the answer any more.
+    pub fn break_exchange(&mut self, id: ExchangeId, _broken: Dir, cause: &Cause) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        if let Some(Driver::Http1Server(server)) = self.conns.get_mut(exchange.down.conn).map(|conn| &mut conn.driver) {
+            server.current = None;
+        }
+        let up = exchange.up;
+        exchange.failure.get_or_insert((Author::Application, if cause.reason == Reason::BadRequest { Reason::BadRequest } else { Reason::Cancelled }));
+        self.abandon(id, up, H2Reason::CANCEL);
+        self.forget_exchange(id);
+    }
+
+    /// Gives up the asking side.
+    pub fn abandon(&mut self, id: ExchangeId, up: Up, reason: H2Reason) {
+        match up {
+            Up::None => {}
+            Up::Waiting(upstream) => self.stop_waiting(upstream, id),
+            Up::Open(end) if end.stream == 0 => self.h1_asked(end.conn, false),
+            Up::Open(end) => self.h2_reset(end.conn, end.stream, reason),
+        }
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.up = Up::None;
+        }
+    }
+
+    /// Both messages are over: counts, and gives everything back.
+    pub fn complete(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let (down, up, tunnel) = (exchange.down, exchange.up, exchange.tunnel);
+        let (asked, heard) = (exchange.requesting.is_over(), exchange.responding.is_over());
+        let request_read = exchange.requesting.ended || asked;
+        if !asked {
+            self.abandon(id, up, H2Reason::NO_ERROR);
+        } else if let Up::Open(end) = up {
+            if end.stream == 0 { self.h1_asked(end.conn, heard && !tunnel) } else { self.later(Task::Room(end.conn)) }
+        }
+        self.forget_exchange(id);
+        if down.stream == 0 {
+            self.h1_served(down.conn, request_read);
+        } else {
+            if !request_read {
+                self.h2_reset(down.conn, down.stream, H2Reason::NO_ERROR);
+            }
+            self.later(Task::Room(down.conn));
+        }
+    }
+
+    /// Removes it from the table and counts how it ended.
+    pub fn forget_exchange(&mut self, id: ExchangeId) {
+        self.give_lease_back(id);
+        let Some(mut exchange) = self.exchanges.remove(id) else { return };
+        exchange.requesting.clear(&mut self.pool);
+        exchange.responding.clear(&mut self.pool);
+        if let Some(edge) = &exchange.edge {
+            if !exchange.counted {
+                edge.request();
+            }
+            edge.response(telemetry::Response {
+                status: exchange.status,
+                grpc_status: exchange.grpc_status,
+                latency_us: exchange.latency_us,
+                failure: exchange.failure,
+            });
+        }
+        self.exchanges.reuse(exchange.head);
+    }
+
+    fn give_lease_back(&mut self, id: ExchangeId) {
+        if let Some(lease) = self.exchanges.get_mut(id).and_then(|exchange| exchange.lease.take()) {
+            self.lease_finished(lease);
+        }
+    }
+
+    /// Who is to blame when no connection was even begun.
+    fn blame(&self, id: ExchangeId, reason: Reason) -> Author {
+        let Some(exchange) = self.exchanges.get(id) else { return Author::Outbound };
+        match (reason, &exchange.side) {
+            (Reason::NoPolicy, _) => Author::ControlPlane,
+            // The service is known and none of its programs is up.
+            (Reason::NoEndpoints, _) => Author::Application,
+            (Reason::Refused | Reason::Unreachable | Reason::ConnectTimeout, Side::Inbound(_)) => Author::Application,
+            (_, side) => side.author(),
+        }
+    }
+
+    fn wait_at_most(&mut self, id: ExchangeId, limit: Duration) {
+        let at = wheel::deadline(self.now, limit);
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.wait_until = at;
+        }
+        self.arm_exchange(id);
+    }
+
+    /// The whole exchange must end by then.
+    pub fn end_within(&mut self, id: ExchangeId, limit: Duration) {
+        let at = wheel::deadline(self.now, limit);
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.ends_at = if exchange.ends_at == 0 { at } else { exchange.ends_at.min(at) };
+        }
+        self.arm_exchange(id);
+    }
+
+    fn arm_exchange(&mut self, id: ExchangeId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let next = [exchange.wait_until, exchange.ends_at].into_iter().filter(|at| *at > 0).min();
+        if let Some(at) = next
+            && (exchange.armed == 0 || at < exchange.armed)
+        {
+            exchange.armed = at;
+            self.arm_at(at, Timer::Exchange(id));
+        }
+    }
+
+    pub fn exchange_timer(&mut self, id: ExchangeId) {
+        let now = wheel::tick_of(self.now);
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        exchange.armed = 0;
+        let waited = exchange.wait_until != 0 && exchange.wait_until <= now;
+        let late = exchange.ends_at != 0 && exchange.ends_at <= now;
+        if late {
+            let up = exchange.up;
+            self.abandon(id, up, H2Reason::CANCEL);
+            self.answer(id, Failure::new(Author::Application, Reason::Timeout, "no response in time"));
+        } else if waited {
+            exchange.wait_until = 0;
+            if matches!(exchange.up, Up::None) {
+                self.later(Task::Retry(Waiter::Exchange(id)));
+            }
+        } else {
+            self.arm_exchange(id);
+        }
+    }
+
+    pub fn is_connect(&self, id: ExchangeId) -> bool {
+        self.exchanges.get(id).is_some_and(|exchange| exchange.head.view().method == b"CONNECT")
+    }
+
+    /// The answer to a tunnel's request: from now on both connections carry bytes.
+    pub fn open_tunnel(&mut self, id: ExchangeId, up: ConnId) {
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        exchange.tunnel = true;
+        exchange.requesting.reopen();
+        let down = exchange.down.conn;
+        self.h1_tunnel(up);
+        self.h1_tunnel(down);
+    }
+
+    /// A final response head arrived.
+    pub fn respond(&mut self, id: ExchangeId, head: &Response<'_>, end: bool) {
+        let now = self.now;
+        let Some(exchange) = self.exchanges.get_mut(id) else { return };
+        let mut head = *head;
+        let said = plan::hear(&mut head, exchange);
+        let (lease, attempted) = (exchange.lease, exchange.attempted);
+        exchange.wait_until = 0;
+        if exchange.timeouts.request.is_none() {
+            exchange.ends_at = 0;
+        }
+        exchange.latency_us = now.saturating_sub(exchange.started) / 1000;
+        exchange.status = head.status;
+        exchange.grpc_status = plan::grpc_status(&head.fields);
+        if let Some(failure) = &said.failure {
+            exchange.failure = Some((failure.author, failure.cause.reason));
+        }
+        if let Some(lease) = lease {
+            self.lease_measured(lease, attempted);
+        }
+        self.send_response(id, &mut head, said, end);
+    }
+
+    /// 1xx: passed on to whoever may know it.
+    pub fn inform(&mut self, id: ExchangeId, head: &Response<'_>) {
+        let Some(exchange) = self.exchanges.get(id) else { return };
+        let (down, old) = (exchange.down, exchange.version == Version::Http10);
+        if down.stream != 0 {
+            self.h2_response(down.conn, down.stream, head, &[], false);
+        } else if !old {
+            self.h1_response(down.conn, head, &[], false);
+        }
+    }
+}

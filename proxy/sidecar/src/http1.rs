@@ -1,0 +1,442 @@
+//! HTTP/1 connections of both roles: the codec's reader on the way in, its writers on the way out, and one exchange
+//! at a time. What an exchange is, and where it goes, is not known here.
+
+use codec::h1::{Answer, Framing, Reader, State, write};
+use codec::{Event, Request, Response, Version};
+use telemetry::Reason;
+
+use crate::conn::ConnId;
+use crate::drive::Driver;
+use crate::engine::{Engine, Task};
+use crate::exchange::{Dir, ExchangeId, Piece};
+use crate::failure::Cause;
+use crate::side::Side;
+use crate::upstream::UpstreamId;
+
+/// A head must be whole this long after its first byte (security A-27).
+const HEAD_TIME: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// A connection on which requests arrive.
+pub struct Server {
+    pub side: Side,
+    reader: Reader,
+    pub current: Option<ExchangeId>,
+    /// How the response in progress is written.
+    framing: Framing,
+    version: Version,
+    answer: Answer,
+    /// The client keeps its connection open.
+    persistent: bool,
+    tunnel: bool,
+    /// The answer says goodbye: drain, or an unread body.
+    closing: bool,
+}
+
+/// A connection on which we ask.
+pub struct Client {
+    reader: Reader,
+    pub upstream: UpstreamId,
+    pub current: Option<ExchangeId>,
+    framing: Framing,
+    /// The server keeps its connection open.
+    persistent: bool,
+    tunnel: bool,
+    /// It has carried an exchange before, so the server may have closed it meanwhile.
+    pub reused: bool,
+}
+
+impl Server {
+    /// The response in progress, or the next one, is the last.
+    pub fn close_after_response(&mut self) {
+        self.closing = true;
+    }
+
+    pub fn driver(side: Side) -> Driver {
+        Driver::Http1Server(Box::new(Server {
+            side,
+            reader: Reader::requests(),
+            current: None,
+            framing: Framing::None,
+            version: Version::Http11,
+            answer: Answer::Other,
+            persistent: true,
+            tunnel: false,
+            closing: false,
+        }))
+    }
+}
+
+impl Client {
+    pub fn driver(upstream: UpstreamId, exchange: ExchangeId) -> Driver {
+        Driver::Http1Client(Box::new(Client {
+            reader: Reader::responses(),
+            upstream,
+            current: Some(exchange),
+            framing: Framing::None,
+            persistent: true,
+            tunnel: false,
+            reused: false,
+        }))
+    }
+}
+
+/// Requests and their bodies, as far as they may go now.
+pub fn server_data(engine: &mut Engine, id: ConnId, bytes: &[u8]) -> usize {
+    let mut heads = std::mem::take(&mut engine.heads);
+    let mut used = 0;
+    loop {
+        let Some(server) = server(engine, id) else { break };
+        let step = server.reader.next(&bytes[used..], &mut heads);
+        let (count, event) = match step {
+            Ok(step) => step,
+            Err(error) => {
+                bad_request(engine, id, error);
+                used = bytes.len();
+                break;
+            }
+        };
+        used += count;
+        let exchange = server.current;
+        match event {
+            None => {
+                waiting(engine, id, bytes.len() - used);
+                break;
+            }
+            Some(Event::Request { head, end, .. }) => begin(engine, id, &head, end),
+            Some(Event::Data { bytes: data, end, .. }) => {
+                let taken = exchange.map_or(data.len(), |it| engine.forward(it, Dir::Request, Piece::Data(data, end), false));
+                if taken < data.len() {
+                    used -= data.len() - taken;
+                    unread(engine, id, data.len() - taken);
+                    break;
+                }
+            }
+            Some(Event::Trailers { fields, .. }) => {
+                if let Some(exchange) = exchange {
+                    engine.forward(exchange, Dir::Request, Piece::Trailers(&fields), false);
+                }
+            }
+            Some(_) => {}
+        }
+    }
+    engine.heads = heads;
+    used
+}
+
+fn begin(engine: &mut Engine, id: ConnId, head: &Request<'_>, end: bool) {
+    let draining = engine.drain.started();
+    let Some(server) = server(engine, id) else { return };
+    server.version = head.version;
+    server.answer = Answer::to(head);
+    server.persistent = head.persistent;
+    server.closing = draining;
+    server.framing = Framing::None;
+    let side = server.side.clone();
+    engine.clear_deadline(id);
+    engine.begin_exchange(side, id, codec::Stream::default(), head, end);
+}
+
+/// The reader can do no more with what there is. Bytes behind a finished request wait for its response; the beginning
+/// of a head has a deadline.
+fn waiting(engine: &mut Engine, id: ConnId, left: usize) {
+    let Some(server) = server(engine, id) else { return };
+    match server.reader.state() {
+        State::Done if left > 0 => engine.pause(id),
+        State::Head if left > 0 => engine.set_deadline_once(id, HEAD_TIME),
+        _ => {}
+    }
+}
+
+/// The other side took fewer bytes than there were: read on when it has room.
+fn unread(engine: &mut Engine, id: ConnId, count: usize) {
+    match engine.conns.get_mut(id).map(|conn| &mut conn.driver) {
+        Some(Driver::Http1Server(server)) => server.reader.unread(count),
+        Some(Driver::Http1Client(client)) => client.reader.unread(count),
+        _ => return,
+    }
+    engine.pause(id);
+}
+
+/// What is no HTTP gets a short answer when nothing was promised yet, and the connection ends (security A-20).
+fn bad_request(engine: &mut Engine, id: ConnId, error: codec::h1::Error) {
+    let Some(server) = server(engine, id) else { return };
+    if let Some(exchange) = server.current {
+        engine.break_exchange(exchange, Dir::Request, &Cause::new(Reason::BadRequest, error.text()));
+        return engine.later(Task::Reset(id));
+    }
+    let author = server.side.author();
+    let failure = Cause::new(Reason::BadRequest, error.text()).by(author).header();
+    let informational = engine.options.informational_headers;
+    let Some(conn) = engine.conns.get_mut(id) else { return };
+    let out = conn.output.buffer(&mut engine.pool);
+    let head = Response { status: error.status(), body: codec::Body::Length(0), version: Version::Http11, ..Response::default() };
+    let extra: &[codec::Field<'_>] =
+        if informational { &[(b"l5d-proxy-error", failure.as_bytes()), (b"content-length", b"0")] } else { &[(b"content-length", b"0")] };
+    write::response(out, &head, extra, write::To { version: Version::Http11, answer: Answer::Other, persistent: false });
+    engine.linger(id);
+}
+
+/// The client sends nothing more. A request that is whole still gets its response.
+pub fn server_end(engine: &mut Engine, id: ConnId) {
+    let left = engine.conns.get(id).map_or(0, |conn| conn.input.len());
+    let Some(server) = server(engine, id) else { return };
+    let (state, exchange) = (server.reader.state(), server.current);
+    match (state, exchange) {
+        (State::Done, Some(_)) => server.persistent = false,
+        (State::Raw, Some(exchange)) => {
+            engine.forward(exchange, Dir::Request, Piece::Data(&[], true), false);
+        }
+        (_, Some(exchange)) => {
+            // A request cut in the middle must not look whole to anybody.
+            engine.break_exchange(exchange, Dir::Request, &Cause::new(Reason::Cancelled, "request cut short"));
+            engine.later(Task::Reset(id));
+        }
+        (_, None) if left > 0 => bad_request(engine, id, codec::h1::Error::Truncated),
+        (_, None) => engine.close_when_written(id),
+    }
+}
+
+pub fn server_deadline(engine: &mut Engine, id: ConnId) {
+    let idle = server(engine, id).is_some_and(|server| server.current.is_none());
+    if idle {
+        engine.close(id);
+    }
+}
+
+/// Responses and their bodies, as far as they may go now.
+pub fn client_data(engine: &mut Engine, id: ConnId, bytes: &[u8]) -> usize {
+    let mut heads = std::mem::take(&mut engine.heads);
+    let mut used = 0;
+    loop {
+        let Some(client) = client(engine, id) else { break };
+        let Some(exchange) = client.current else {
+            // Bytes that nobody asked for.
+            engine.later(Task::Fail(id, Cause::new(Reason::Protocol, "unexpected bytes")));
+            used = bytes.len();
+            break;
+        };
+        let (count, event) = match client.reader.next(&bytes[used..], &mut heads) {
+            Ok(step) => step,
+            Err(error) => {
+                engine.later(Task::Fail(id, Cause::new(Reason::Protocol, error.text())));
+                used = bytes.len();
+                break;
+            }
+        };
+        used += count;
+        match event {
+            None => {
+                let done = client.reader.state() == State::Done;
+                if done && used < bytes.len() {
+                    engine.pause(id);
+                }
+                break;
+            }
+            Some(event) => {
+                if let Some(refused) = client_event(engine, id, exchange, event) {
+                    used -= refused;
+                    unread(engine, id, refused);
+                    break;
+                }
+            }
+        }
+    }
+    engine.heads = heads;
+    used
+}
+
+/// Returns how many bytes were not taken, if any.
+fn client_event(engine: &mut Engine, id: ConnId, exchange: ExchangeId, event: Event<'_>) -> Option<usize> {
+    match event {
+        Event::Informational { head, .. } => engine.inform(exchange, &head),
+        Event::Response { head, end, .. } => {
+            let tunnels = head.status == 101 || (engine.is_connect(exchange) && (200..300).contains(&head.status));
+            if let Some(client) = client(engine, id) {
+                client.persistent = head.persistent;
+            }
+            if tunnels {
+                engine.open_tunnel(exchange, id);
+            }
+            engine.respond(exchange, &head, end);
+        }
+        Event::Data { bytes, end, .. } => {
+            let taken = engine.forward(exchange, Dir::Response, Piece::Data(bytes, end), false);
+            if taken < bytes.len() {
+                return Some(bytes.len() - taken);
+            }
+        }
+        Event::Trailers { fields, .. } => {
+            engine.forward(exchange, Dir::Response, Piece::Trailers(&fields), false);
+        }
+        _ => {}
+    }
+    None
+}
+
+/// The server closed: perhaps that ends the response, perhaps it cuts it.
+pub fn client_end(engine: &mut Engine, id: ConnId) {
+    let left = engine.conns.get(id).map_or(0, |conn| conn.input.len());
+    let Some(client) = client(engine, id) else { return };
+    let Some(exchange) = client.current else { return engine.close(id) };
+    match client.reader.finish(left) {
+        Ok(Some(Event::Data { bytes, end, .. })) => {
+            engine.forward(exchange, Dir::Response, Piece::Data(bytes, end), false);
+        }
+        Ok(_) | Err(_) => engine.fail(id, Cause::new(Reason::Closed, "closed before the response")),
+    }
+}
+
+/// There is room in this connection's output: whoever fills it may go on.
+pub fn writable(engine: &mut Engine, id: ConnId) {
+    let (exchange, dir) = match engine.conns.get(id).map(|conn| &conn.driver) {
+        Some(Driver::Http1Server(server)) => (server.current, Dir::Response),
+        Some(Driver::Http1Client(client)) => (client.current, Dir::Request),
+        _ => return,
+    };
+    if let Some(exchange) = exchange {
+        engine.drain(exchange, dir);
+    }
+}
+
+/// The response in progress will never be whole. Where only the end of the connection ends it, that end must be a reset.
+pub fn cut_off(engine: &mut Engine, id: ConnId) {
+    let until_close = server(engine, id).is_some_and(|server| server.framing == Framing::UntilClose || server.tunnel);
+    if until_close {
+        engine.flush(id);
+        engine.reset(id);
+    } else {
+        engine.close_when_written(id);
+    }
+}
+
+pub fn failed(engine: &mut Engine, id: ConnId, cause: &Cause) {
+    match engine.conns.get_mut(id).map(|conn| &mut conn.driver) {
+        Some(Driver::Http1Server(server)) => {
+            if let Some(exchange) = server.current.take() {
+                engine.break_exchange(exchange, Dir::Request, cause);
+            }
+        }
+        Some(Driver::Http1Client(client)) => {
+            if let Some(exchange) = client.current.take() {
+                engine.upstream_failed(exchange, id, cause);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn server(engine: &mut Engine, id: ConnId) -> Option<&mut Server> {
+    match &mut engine.conns.get_mut(id)?.driver {
+        Driver::Http1Server(server) => Some(server),
+        _ => None,
+    }
+}
+
+fn client(engine: &mut Engine, id: ConnId) -> Option<&mut Client> {
+    match &mut engine.conns.get_mut(id)?.driver {
+        Driver::Http1Client(client) => Some(client),
+        _ => None,
+    }
+}
+
+/// The writing half, called by exchanges.
+impl Engine {
+    /// Writes a request head; `last`: the exchange will not reuse the connection.
+    pub fn h1_request(&mut self, id: ConnId, exchange: ExchangeId, head: &Request<'_>, extra: &[codec::Field<'_>]) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Driver::Http1Client(client) = &mut conn.driver else { return };
+        let tunnel = !head.upgrade.is_empty() || head.method == b"CONNECT";
+        client.current = Some(exchange);
+        client.reader.answer(Answer::to(head));
+        let persistent = !tunnel && head.version != Version::Http10;
+        client.framing = write::request(conn.output.buffer(&mut self.pool), head, extra, persistent || tunnel);
+        self.touch(id);
+    }
+
+    /// Writes a response head. `close`: the peer sidecar asks that the client's connection end.
+    pub fn h1_response(&mut self, id: ConnId, head: &Response<'_>, extra: &[codec::Field<'_>], close: bool) {
+        let Some(conn) = self.conns.get_mut(id) else { return };
+        let Driver::Http1Server(server) = &mut conn.driver else { return };
+        server.closing |= close;
+        let persistent = server.persistent && !server.closing;
+        let to = write::To { version: server.version, answer: server.answer, persistent };
+        let framing = write::response(conn.output.buffer(&mut self.pool), head, extra, to);
+        if !head.is_informational() {
+            server.framing = if server.tunnel { Framing::Plain } else { framing };
+        }
+        self.touch(id);
+    }
+
+    /// Writes as much of a body as there is room for, and its end when all of it went.
+    pub fn h1_piece(&mut self, id: ConnId, piece: Piece<'_>) -> usize {
+        let Some(conn) = self.conns.get_mut(id) else { return piece.len() };
+        let room = conn.room();
+        let (framing, tunnel) = match &conn.driver {
+            Driver::Http1Server(server) => (server.framing, server.tunnel),
+            Driver::Http1Client(client) => (client.framing, client.tunnel),
+            _ => return piece.len(),
+        };
+        let out = conn.output.buffer(&mut self.pool);
+        let taken = match piece {
+            Piece::Data(bytes, end) => {
+                let taken = room.min(bytes.len());
+                write::data(out, framing, &bytes[..taken]);
+                if end && taken == bytes.len() {
+                    write::end(out, framing, None);
+                }
+                conn.flags.starved |= taken < bytes.len();
+                taken
+            }
+            Piece::Trailers(fields) => {
+                write::end(out, framing, Some(fields));
+                0
+            }
+        };
+        let ended = matches!(piece, Piece::Data(bytes, true) if taken == bytes.len());
+        self.touch(id);
+        if tunnel && ended {
+            self.finish(id);
+        }
+        taken
+    }
+
+    /// Bytes follow instead of messages, on both connections.
+    pub fn h1_tunnel(&mut self, id: ConnId) {
+        match self.conns.get_mut(id).map(|conn| &mut conn.driver) {
+            Some(Driver::Http1Server(server)) => {
+                server.tunnel = true;
+                server.framing = Framing::Plain;
+                server.reader.tunnel();
+                self.later(Task::Resume(id));
+            }
+            Some(Driver::Http1Client(client)) => {
+                client.tunnel = true;
+                client.framing = Framing::Plain;
+                client.reader.tunnel();
+            }
+            _ => {}
+        }
+    }
+
+    /// The exchange on a serving connection is over. `clean`: both messages were whole, so another may follow.
+    pub fn h1_served(&mut self, id: ConnId, clean: bool) {
+        let Some(server) = server(self, id) else { return };
+        server.current = None;
+        let whole = clean && server.reader.state() == State::Done && server.framing != Framing::UntilClose;
+        if !whole || !server.persistent || server.closing || server.tunnel {
+            return if server.tunnel && clean { self.close_if_over(id) } else { self.linger(id) };
+        }
+        server.reader.proceed();
+        self.later(Task::Resume(id));
+    }
+
+    /// The exchange on an asking connection is over.
+    pub fn h1_asked(&mut self, id: ConnId, reusable: bool) {
+        let Some(client) = client(self, id) else { return };
+        client.current = None;
+        client.reused = true;
+        let whole = reusable && client.persistent && client.reader.state() == State::Done && !client.tunnel;
+        let upstream = client.upstream;
+        if whole { self.give_back(id, upstream) } else { self.close_when_written(id) }
+    }
+}

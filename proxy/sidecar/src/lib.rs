@@ -1,0 +1,34 @@
+//! The sidecar's traffic: one mio loop between sockets, moved by the pure decisions of `rules` and the bytes-to-values of
+//! `codec`, told what to do by `control` through a queue.
+//!
+//! Reading order: [`engine`] (the loop), [`accept`] and [`intake`] (who comes, and for what), [`opaque`] (bytes),
+//! [`http1`], [`http2`], [`exchange`] (requests), [`plan`] (what becomes of them), [`flow`] (their bodies), [`answer`],
+//! [`upstream`] (connections we open), [`io`] (sockets and TLS below all of it).
+
+pub mod accept;
+pub mod answer;
+pub mod app;
+pub mod arena;
+pub mod balance;
+pub mod conn;
+pub mod drain;
+pub mod drive;
+pub mod engine;
+pub mod exchange;
+pub mod failure;
+pub mod flow;
+pub mod http1;
+pub mod http2;
+pub mod inbound;
+pub mod intake;
+pub mod io;
+pub mod opaque;
+pub mod options;
+pub mod outbound;
+pub mod plan;
+pub mod pool;
+pub mod side;
+pub mod socket;
+pub mod tls;
+pub mod upstream;
+pub mod wheel;

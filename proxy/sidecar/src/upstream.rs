@@ -1,0 +1,409 @@
+//! Connections that we open: to endpoints, to the application, to the control plane behind a front.
+//!
+//! HTTP/2 connections are links: few per upstream, shared by many requests. HTTP/1 connections carry one exchange at a
+//! time and are kept for a moment. Never plaintext where an identity is expected, never a link for another identity.
+
+use std::collections::{HashMap, VecDeque};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use codec::transport_header::{self, Session};
+use control::handover::Alpn;
+use rules::endpoint::{Endpoint, ServerTls};
+use telemetry::{Author, Edge, Reason};
+
+use crate::app::Reach;
+use crate::arena::{Arena, Id};
+use crate::balance::Lease;
+use crate::conn::{Conn, ConnId, Phase};
+use crate::drive::Driver;
+use crate::engine::{Engine, Task, Waiter};
+use crate::exchange::ExchangeId;
+use crate::failure::Cause;
+use crate::http1;
+use crate::http2::Http2;
+use crate::socket::Socket;
+use crate::tls;
+
+/// Links to one upstream, and the streams on each that make another worth its while.
+const LINKS: usize = 4;
+const CROWDED: usize = 100;
+/// An unused link is kept this long.
+const LINK_IDLE: Duration = Duration::from_secs(90);
+/// TCP and TLS together.
+const HANDSHAKE: Duration = Duration::from_secs(5);
+
+/// The protocol towards an upstream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Speaks {
+    Http1,
+    Http2,
+}
+
+/// Equal keys mean that a connection may be shared.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Key {
+    Endpoint { dial: SocketAddr, tls: Option<ServerTls>, port: Option<u16>, speaks: Speaks },
+    App { local: SocketAddr, speaks: Speaks },
+    Front(PathBuf),
+}
+
+impl Key {
+    pub fn endpoint(endpoint: &Endpoint, speaks: Speaks) -> Key {
+        let port = endpoint.inbound_port.map(|_| endpoint.address.port());
+        Key::Endpoint { dial: endpoint.dial(), tls: endpoint.tls.clone(), port, speaks }
+    }
+
+    fn speaks(&self) -> Speaks {
+        match self {
+            Key::Endpoint { speaks, .. } | Key::App { speaks, .. } => *speaks,
+            Key::Front(_) => Speaks::Http2,
+        }
+    }
+
+    /// The peer is a sidecar that proved its name.
+    pub fn is_mesh(&self) -> bool {
+        matches!(self, Key::Endpoint { tls: Some(_), .. })
+    }
+
+    /// Whom a connection that cannot be made is to be blamed on.
+    pub fn author(&self) -> Author {
+        match self {
+            Key::Endpoint { tls: Some(_), .. } => Author::Outbound,
+            Key::Endpoint { tls: None, .. } | Key::App { .. } => Author::Application,
+            Key::Front(_) => Author::ControlPlane,
+        }
+    }
+}
+
+pub type UpstreamId = Id<Upstream>;
+
+pub struct Upstream {
+    pub key: Key,
+    links: Vec<ConnId>,
+    idle: Vec<ConnId>,
+    /// Exchanges that wait for a link, or for room on one.
+    waiting: VecDeque<ExchangeId>,
+    /// Open or opening connections, in use or not.
+    connections: u32,
+}
+
+#[derive(Default)]
+pub struct Upstreams {
+    all: Arena<Upstream>,
+    by_key: HashMap<Key, UpstreamId>,
+}
+
+/// A connection under way, not yet part of the loop.
+pub struct Dialled {
+    pub conn: Conn,
+    pub lease: Option<Lease>,
+    pub author: Author,
+    pub edge: Option<Arc<Edge>>,
+}
+
+/// How a request gets its connection.
+pub enum Acquired {
+    Now(ConnId),
+    /// It is told when a connection is ready, or failed.
+    Wait,
+}
+
+impl Engine {
+    /// Begins to connect to an endpoint. `session`: what a transport header, if one is wanted, says of the bytes.
+    pub fn dial_endpoint(
+        &mut self,
+        dial: SocketAddr,
+        tls: Option<&ServerTls>,
+        port: Option<u16>,
+        session: Option<Session>,
+    ) -> Result<Dialled, Cause> {
+        if self.listeners.is_own(dial) {
+            return Err(Cause::new(Reason::Loop, "the endpoint is this sidecar"));
+        }
+        let secure = tls.map(|tls| self.client_tls(tls, port)).transpose()?;
+        let socket = Socket::connect(dial, self.options.source).map_err(|error| Cause::of(&error))?;
+        let side = &self.options.outbound_side;
+        socket.keepalive(side.connect_keepalive, side.connect_user_timeout);
+        let mut conn = Conn::new(socket, Phase::Connecting, Driver::Linger);
+        let author = if secure.is_some() { Author::Outbound } else { Author::Application };
+        if let Some(secure) = secure {
+            conn.secure(secure);
+            if let Some(port) = port {
+                let header = transport_header::Header { port, name: "", session };
+                transport_header::write(conn.output.buffer(&mut self.pool), &header);
+            }
+        }
+        Ok(Dialled { conn, lease: None, author, edge: None })
+    }
+
+    fn client_tls(&self, tls: &ServerTls, port: Option<u16>) -> Result<Box<dyn crate::tls::Tls>, Cause> {
+        let Some(credentials) = &self.credentials else {
+            return Err(Cause::new(Reason::Tls, "no certificate yet"));
+        };
+        let alpn = if port.is_some() { Alpn::TransportHeader } else { Alpn::None };
+        let config = credentials.client.expecting(&tls.identity, alpn);
+        tls::client(config, &tls.server_name).map_err(|error| Cause::new(Reason::Tls, error))
+    }
+
+    /// Begins to connect to a port of the host's loopback.
+    pub fn dial_host(&mut self, address: SocketAddr) -> Result<Dialled, Cause> {
+        let socket = Socket::connect(address, None).map_err(|error| Cause::of(&error))?;
+        let conn = Conn::new(socket, Phase::Connecting, Driver::Linger);
+        Ok(Dialled { conn, lease: None, author: Author::Application, edge: None })
+    }
+
+    /// Begins to connect to the application; `None` when the waiter must wait for a socket.
+    pub fn dial_app(&mut self, local: SocketAddr, waiter: Waiter) -> Result<Option<Dialled>, Cause> {
+        if self.listeners.is_own(local) {
+            return Err(Cause::new(Reason::Loop, "the destination is this sidecar"));
+        }
+        match self.reach_app(local, waiter)? {
+            Reach::Wait => Ok(None),
+            Reach::Connecting(socket) => {
+                let conn = Conn::new(socket, Phase::Connecting, Driver::Linger);
+                Ok(Some(Dialled { conn, lease: None, author: Author::Application, edge: None }))
+            }
+        }
+    }
+
+    /// Adds a dialled connection to the loop under its driver.
+    pub fn adopt_dialled(&mut self, mut conn: Conn, driver: Driver) -> Option<ConnId> {
+        let inbound = conn.tls.is_none() && matches!(&driver, Driver::Http2(http2) if !http2.is_mesh_client());
+        conn.driver = driver;
+        let id = self.adopt(conn)?;
+        let side = if inbound { &self.options.inbound_side } else { &self.options.outbound_side };
+        self.set_deadline(id, side.connect_timeout);
+        Some(id)
+    }
+
+    /// TCP is connected; the handshake gets a time of its own.
+    pub fn handshake_deadline(&mut self, id: ConnId) {
+        self.set_deadline(id, HANDSHAKE);
+    }
+
+    fn upstream(&mut self, key: Key) -> UpstreamId {
+        if let Some(id) = self.upstreams.by_key.get(&key) {
+            return *id;
+        }
+        let upstream = Upstream { key: key.clone(), links: vec![], idle: vec![], waiting: VecDeque::new(), connections: 0 };
+        let id = self.upstreams.all.insert(upstream);
+        self.upstreams.by_key.insert(key, id);
+        id
+    }
+
+    /// A connection for one exchange: an open one if there is room, else one that is on its way.
+    pub fn acquire(&mut self, key: Key, exchange: ExchangeId) -> Result<(UpstreamId, Acquired), Cause> {
+        let id = self.upstream(key);
+        let acquired = match self.upstreams.all.get(id).map(|upstream| upstream.key.speaks()) {
+            Some(Speaks::Http1) => self.acquire_connection(id, exchange),
+            _ => self.acquire_link(id, exchange),
+        };
+        if acquired.is_err() {
+            self.forget_if_unused(id);
+        }
+        Ok((id, acquired?))
+    }
+
+    fn acquire_connection(&mut self, id: UpstreamId, exchange: ExchangeId) -> Result<Acquired, Cause> {
+        while let Some(conn) = self.upstreams.all.get_mut(id).and_then(|upstream| upstream.idle.pop()) {
+            if self.conns.get(conn).is_some_and(|conn| !conn.flags.ended) {
+                self.clear_deadline(conn);
+                return Ok(Acquired::Now(conn));
+            }
+        }
+        let Some(dialled) = self.dial_upstream(id, exchange)? else { return Ok(Acquired::Wait) };
+        let driver = http1::Client::driver(id, exchange);
+        self.adopt_dialled(dialled.conn, driver).ok_or(Cause::new(Reason::Resources, ""))?;
+        if let Some(upstream) = self.upstreams.all.get_mut(id) {
+            upstream.connections += 1;
+        }
+        Ok(Acquired::Wait)
+    }
+
+    fn acquire_link(&mut self, id: UpstreamId, exchange: ExchangeId) -> Result<Acquired, Cause> {
+        let Some(upstream) = self.upstreams.all.get(id) else { return Ok(Acquired::Wait) };
+        let links = upstream.links.clone();
+        let mut connecting = false;
+        let mut best: Option<(usize, ConnId)> = None;
+        for link in &links {
+            let Some(conn) = self.conns.get(*link) else { continue };
+            let Driver::Http2(http2) = &conn.driver else { continue };
+            connecting |= conn.phase != Phase::Open;
+            if conn.phase == Phase::Open && http2.codec.can_open().is_ok() {
+                let streams = http2.codec.streams();
+                if best.is_none_or(|(least, _)| streams < least) {
+                    best = Some((streams, *link));
+                }
+            }
+        }
+        let crowded = best.is_none_or(|(streams, _)| streams >= CROWDED);
+        if crowded && !connecting && links.len() < LINKS {
+            match self.open_link(id, exchange) {
+                Ok(true) => {}
+                Ok(false) if best.is_none() => return Ok(Acquired::Wait),
+                Err(cause) if best.is_none() && links.is_empty() => return Err(cause),
+                Ok(false) | Err(_) => {}
+            }
+        }
+        if let Some((_, link)) = best {
+            return Ok(Acquired::Now(link));
+        }
+        if let Some(upstream) = self.upstreams.all.get_mut(id) {
+            upstream.waiting.push_back(exchange);
+        }
+        Ok(Acquired::Wait)
+    }
+
+    /// False when the exchange must come again, once there is a socket to dial with.
+    fn open_link(&mut self, id: UpstreamId, exchange: ExchangeId) -> Result<bool, Cause> {
+        let Some(dialled) = self.dial_upstream(id, exchange)? else { return Ok(false) };
+        let mesh = self.upstreams.all.get(id).is_some_and(|upstream| upstream.key.is_mesh());
+        let driver = Http2::client(id, mesh);
+        let link = self.adopt_dialled(dialled.conn, driver).ok_or(Cause::new(Reason::Resources, ""))?;
+        self.share(link);
+        if let Some(upstream) = self.upstreams.all.get_mut(id) {
+            upstream.links.push(link);
+            upstream.connections += 1;
+        }
+        Ok(true)
+    }
+
+    fn dial_upstream(&mut self, id: UpstreamId, exchange: ExchangeId) -> Result<Option<Dialled>, Cause> {
+        let Some(upstream) = self.upstreams.all.get(id) else { return Err(Cause::new(Reason::Other, "")) };
+        match upstream.key.clone() {
+            Key::Endpoint { dial, tls, port, speaks } => {
+                let session = if speaks == Speaks::Http1 { Session::Http1 } else { Session::Http2 };
+                self.dial_endpoint(dial, tls.as_ref(), port, Some(session)).map(Some)
+            }
+            Key::App { local, .. } => self.dial_app(local, Waiter::Exchange(exchange)),
+            Key::Front(path) => {
+                let socket = Socket::connect_unix(&path).map_err(|error| Cause::of(&error))?;
+                let conn = Conn::new(socket, Phase::Connecting, Driver::Linger);
+                Ok(Some(Dialled { conn, lease: None, author: Author::ControlPlane, edge: None }))
+            }
+        }
+    }
+
+    /// A dialled HTTP connection is open: whoever waited for it begins.
+    pub fn upstream_ready(&mut self, id: ConnId) {
+        match self.conns.get(id).map(|conn| &conn.driver) {
+            Some(Driver::Http1Client(client)) => {
+                if let Some(exchange) = client.current {
+                    self.start(exchange, id);
+                }
+            }
+            Some(Driver::Http2(_)) => self.stream_room(id),
+            _ => {}
+        }
+    }
+
+    /// A link has room: exchanges that wait may begin. A link that nobody uses is given a time.
+    pub fn stream_room(&mut self, id: ConnId) {
+        loop {
+            let Some(conn) = self.conns.get(id) else { return };
+            let Driver::Http2(http2) = &conn.driver else { return };
+            let Some(upstream) = http2.upstream() else { return };
+            let (free, unused) = (http2.codec.can_open().is_ok(), http2.codec.streams() == 0);
+            let next = if free { self.upstreams.all.get_mut(upstream).and_then(|up| up.waiting.pop_front()) } else { None };
+            match next {
+                Some(exchange) => self.start(exchange, id),
+                None if unused && http2.is_leaving() => return self.close_when_written(id),
+                None if unused => return self.set_deadline(id, LINK_IDLE),
+                None => return,
+            }
+        }
+    }
+
+    /// A kept connection has not been used for too long.
+    pub fn upstream_idle(&mut self, id: ConnId) {
+        match self.conns.get(id).map(|conn| &conn.driver) {
+            Some(Driver::Http2(http2)) if http2.codec.streams() > 0 => {}
+            Some(Driver::Http1Client(client)) if client.current.is_some() => {}
+            _ => self.close_when_written(id),
+        }
+    }
+
+    /// An HTTP/1 connection is free again.
+    pub fn give_back(&mut self, id: ConnId, upstream: UpstreamId) {
+        let side = &self.options.outbound_side;
+        let (limit, timeout) = (side.idle_connections, side.idle_timeout);
+        match self.upstreams.all.get_mut(upstream) {
+            Some(held) if held.idle.len() < limit => {
+                held.idle.push(id);
+                self.set_deadline(id, timeout);
+            }
+            _ => self.close_when_written(id),
+        }
+    }
+
+    /// The connection is closed. Exchanges that waited for it try again, or fail with why it could not be made.
+    pub fn upstream_gone(&mut self, id: ConnId, upstream: UpstreamId) {
+        let Some(held) = self.upstreams.all.get_mut(upstream) else { return };
+        held.links.retain(|link| *link != id);
+        held.idle.retain(|conn| *conn != id);
+        held.connections = held.connections.saturating_sub(1);
+        self.forget_if_unused(upstream);
+    }
+
+    /// A link could not be made: whoever waits for one hears why, unless another link is there to wait for.
+    pub fn link_failed(&mut self, id: ConnId, upstream: UpstreamId, cause: &Cause) {
+        let Some(held) = self.upstreams.all.get_mut(upstream) else { return };
+        held.links.retain(|link| *link != id);
+        if !held.links.is_empty() {
+            return;
+        }
+        for exchange in std::mem::take(&mut held.waiting) {
+            self.attempt_failed(exchange, cause);
+        }
+    }
+
+    /// The link takes no new streams: it was made under an old certificate, or the peer says goodbye.
+    pub fn retire_link(&mut self, id: ConnId, upstream: UpstreamId) {
+        let Some(held) = self.upstreams.all.get_mut(upstream) else { return };
+        held.links.retain(|link| *link != id);
+        let waiting = std::mem::take(&mut held.waiting);
+        for exchange in waiting {
+            self.later(Task::Retry(Waiter::Exchange(exchange)));
+        }
+        self.later(Task::Room(id));
+    }
+
+    /// New credentials: links made under the old ones finish what they carry.
+    pub fn retire_links(&mut self) {
+        let links: Vec<(ConnId, UpstreamId)> = self.conns.ids().filter_map(|id| {
+            match &self.conns.get(id)?.driver {
+                Driver::Http2(http2) if http2.is_mesh_client() => Some((id, http2.upstream()?)),
+                _ => None,
+            }
+        }).collect();
+        for (id, upstream) in links {
+            if let Some(Driver::Http2(http2)) = self.conns.get_mut(id).map(|conn| &mut conn.driver) {
+                http2.leave();
+            }
+            self.retire_link(id, upstream);
+        }
+    }
+
+    fn forget_if_unused(&mut self, id: UpstreamId) {
+        let Some(upstream) = self.upstreams.all.get(id) else { return };
+        if upstream.connections == 0 && upstream.waiting.is_empty() {
+            if let Some(upstream) = self.upstreams.all.remove(id) {
+                self.upstreams.by_key.remove(&upstream.key);
+            }
+        }
+    }
+
+    pub fn upstream_key(&self, id: UpstreamId) -> Option<&Key> {
+        self.upstreams.all.get(id).map(|upstream| &upstream.key)
+    }
+
+    /// The exchange no longer waits.
+    pub fn stop_waiting(&mut self, id: UpstreamId, exchange: ExchangeId) {
+        if let Some(upstream) = self.upstreams.all.get_mut(id) {
+            upstream.waiting.retain(|waiting| *waiting != exchange);
+        }
+    }
+}
