@@ -192,7 +192,6 @@ class Call(Stream[Any]):
             self._status = None
         self._latest = _NOTHING
         self._waiting = b""
-        self.body = None
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -214,6 +214,7 @@ class Link(asyncio.Protocol):
 
     def forget(self, call: Call) -> None:
         self._dirty.pop(call, None)
+        self._drop_body(call)
         call.row.user = None
 
     # Requests.
@@ -300,8 +301,7 @@ class Link(asyncio.Protocol):
 
     def _complete(self, call: Call) -> None:
         body = call.body or b""
-        self._buffered -= len(body)
-        call.body = None
+        self._drop_body(call)
         if call.closed:
             return
         try:
@@ -313,9 +313,13 @@ class Link(asyncio.Protocol):
         call.start(request)
 
     def _refuse(self, call: Call, status: Status) -> None:
-        self._buffered -= len(call.body or b"")
-        call.body = None
+        self._drop_body(call)
         call.finish(status)
+
+    def _drop_body(self, call: Call) -> None:
+        if call.body is not None:
+            self._buffered -= len(call.body)
+            call.body = None
 
     def _on_writable(self, row: H2Stream | None) -> None:
         if row is not None and row.user is not None:

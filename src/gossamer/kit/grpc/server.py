@@ -40,6 +40,8 @@ __all__ = [
 
 BACKLOG = 4096
 SWEEP = 5.0
+# Turns of the loop in which what was just changed becomes what is published.
+SETTLE = 3
 _log = logging.getLogger("gossamer.grpc")
 
 
@@ -88,7 +90,8 @@ class Server:
         peer's windows are closed; at the latest after `patience` seconds."""
         loop = asyncio.get_running_loop()
         give_up = loop.time() + patience
-        await asyncio.sleep(0)
+        for _ in range(SETTLE):
+            await asyncio.sleep(0)
         while self._unwritten() and loop.time() < give_up:  # noqa: ASYNC110 (buffers tell nobody)
             await asyncio.sleep(0 if self._dirty else 0.002)
 
