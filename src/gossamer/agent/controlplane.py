@@ -45,12 +45,11 @@ def ensure(paths: Paths, arguments: Sequence[str] = ()) -> bool:
     """
     if serving(paths):
         return False
-    start(paths, arguments)
-    return True
+    return start(paths, arguments)
 
 
-def start(paths: Paths, arguments: Sequence[str] = ()) -> None:
-    """Starts one in the background and returns once it serves."""
+def start(paths: Paths, arguments: Sequence[str] = ()) -> bool:
+    """Starts one in the background and returns once one serves; False when somebody else's was quicker."""
     import subprocess
 
     prepare(paths)
@@ -67,14 +66,12 @@ def start(paths: Paths, arguments: Sequence[str] = ()) -> None:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if serving(paths) and paths.ready.exists():
-            return
-        if process.poll() is not None:
-            # Somebody else was a moment faster: theirs is as good.
-            if _served_by_another(paths):
-                return
-            raise NotStarted(f"the control plane did not start: {last_words(paths.log, before)}")
+            return process.poll() is None
+        if process.poll() is not None and not _another_starts(said := last_words(paths.log, before)):
+            raise NotStarted(f"the control plane did not start: {said}")
         time.sleep(POLL_SECONDS)
-    process.terminate()
+    if process.poll() is None:
+        process.terminate()
     raise NotStarted(f"the control plane did not start within {START_SECONDS:.0f} s; its log is {paths.log}")
 
 
@@ -107,11 +104,6 @@ def last_words(log: Path, offset: int) -> str:
     return lines[-1] if lines else f"it said nothing; its log is {log}"
 
 
-def _served_by_another(paths: Paths) -> bool:
-    for _ in range(200):
-        if serving(paths):
-            return True
-        if not paths.lock.exists():
-            return False
-        time.sleep(POLL_SECONDS)
-    return False
+def _another_starts(said: str) -> bool:
+    """Whether the process ended because another one holds the mesh's lock: that one will serve."""
+    return "another control plane" in said

@@ -106,10 +106,9 @@ def _become_the_launcher(settings: Settings, registration: object, command_line:
             except NoControlPlane:
                 if attempt == 2:
                     raise
-                controlplane.ensure(paths)
-                click.echo(
-                    f"gossamer: started the control plane of mesh {paths.mesh} (end it with `gossamer down`)", err=True
-                )
+                if controlplane.ensure(paths):
+                    said = f"gossamer: started the control plane of mesh {paths.mesh} (end it with `gossamer down`)"
+                    click.echo(said, err=True)
     except (Refused, ProxyNotFound, controlplane.NotStarted) as error:
         raise CliError(str(error), Exit.NOT_STARTED) from error
     except NoControlPlane as error:
