@@ -6,11 +6,12 @@ Must stay light: `run` imports it. The control plane itself is another process, 
 from __future__ import annotations
 
 import os
+import select
 import socket
 import stat
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from gossamer.settings import Paths
@@ -50,28 +51,17 @@ def ensure(paths: Paths, arguments: Sequence[str] = ()) -> bool:
 
 def start(paths: Paths, arguments: Sequence[str] = ()) -> bool:
     """Starts one in the background and returns once one serves; False when somebody else's was quicker."""
-    import subprocess
-
     prepare(paths)
     with paths.log.open("ab") as log:
         before = log.tell()
-        process = subprocess.Popen(
-            command(paths, arguments),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd="/",
-            start_new_session=True,
-        )
+        pid, ended = _spawn(command(paths, arguments), log.fileno())
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
-        if serving(paths) and paths.ready.exists():
-            return process.poll() is None
-        if process.poll() is not None and not _another_starts(said := last_words(paths.log, before)):
+        if serving(paths) and (served_by := _served_by(paths)):
+            return served_by == pid
+        if ended() and not _another_starts(said := last_words(paths.log, before)):
             raise NotStarted(f"the control plane did not start: {said}")
         time.sleep(POLL_SECONDS)
-    if process.poll() is None:
-        process.terminate()
     raise NotStarted(f"the control plane did not start within {START_SECONDS:.0f} s; its log is {paths.log}")
 
 
@@ -102,6 +92,41 @@ def last_words(log: Path, offset: int) -> str:
     except OSError:
         lines = []
     return lines[-1] if lines else f"it said nothing; its log is {log}"
+
+
+def _spawn(program: Sequence[str], log: int) -> tuple[int, Callable[[], bool]]:
+    """Starts a program that is nobody's child, in a session of its own; its pid, and whether it has ended.
+
+    `run` becomes the launcher, which must not find children it did not start.
+    """
+    import subprocess
+
+    read, write = os.pipe()
+    between = os.fork()
+    if between == 0:
+        try:
+            process = subprocess.Popen(
+                program, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+            )
+            os.write(write, str(process.pid).encode())
+        finally:
+            os._exit(0)
+    os.close(write)
+    os.waitpid(between, 0)
+    with open(read, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
+        text = pipe.read()
+    if not text:
+        raise NotStarted(f"{program[0]} cannot be started")
+    handle = os.pidfd_open(int(text))
+    return int(text), lambda: bool(select.select([handle], [], [], 0)[0])
+
+
+def _served_by(paths: Paths) -> int | None:
+    """The process that says it serves; None while none does."""
+    try:
+        return int(paths.ready.read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _another_starts(said: str) -> bool:
