@@ -254,7 +254,7 @@ fn random_authorization(chance: &mut Chance) -> Authorization {
         1 => Authentication::TlsUnauthenticated,
         2 => names(&["a.example"], &[]),
         3 => names(&[], &[".example"]),
-        _ => names(&["spiffe://td/x"], &["", ".b.example"][chance.below(2) as usize..][..1].as_ref()),
+        _ => names(&["spiffe://td/x"], &["", ".b.example"][chance.below(2) as usize..][..1]),
     };
     let cidr = ["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/24", "::/0"][chance.below(4) as usize];
     let mut network = network(cidr);

@@ -1,0 +1,115 @@
+//! A short run of the fuzz entries over damaged messages; `GOSSAMER_FUZZ_RUNS` makes it a long one.
+
+#![allow(clippy::unwrap_used)]
+
+use std::collections::HashMap;
+
+use wire::linkerd::{destination, inbound, outbound};
+use wire::{Message, fuzz, v1};
+
+fn next(state: &mut u64) -> u64 {
+    *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let mut x = *state;
+    x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// A few bytes of `seed` changed, removed, doubled or swapped for others.
+fn damage(seed: &[u8], state: &mut u64) -> Vec<u8> {
+    let mut bytes = seed.to_vec();
+    for _ in 0..=next(state) % 4 {
+        let at = (next(state) % (bytes.len() as u64 + 1)) as usize;
+        match next(state) % 4 {
+            0 if at < bytes.len() => bytes[at] = next(state) as u8,
+            1 if at < bytes.len() => drop(bytes.remove(at)),
+            2 => bytes.insert(at, next(state) as u8),
+            _ => {
+                let end = (at + (next(state) % 16) as usize).min(bytes.len());
+                let copy = bytes[at..end].to_vec();
+                bytes.splice(at..at, copy);
+            }
+        }
+    }
+    bytes
+}
+
+fn seeds() -> Vec<Vec<u8>> {
+    let kind = Some(inbound::proxy_protocol::Kind::Detect(inbound::proxy_protocol::Detect {
+        timeout: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
+        http_routes: vec![inbound::HttpRoute { rules: vec![Default::default()], ..Default::default() }],
+        http_local_rate_limit: None,
+    }));
+    let permit = inbound::authn::Permit::Unauthenticated(inbound::authn::PermitUnauthenticated {});
+    let authz = inbound::Authz {
+        networks: vec![inbound::Network {
+            net: Some(wire::linkerd::net::IpNetwork {
+                ip: Some(std::net::IpAddr::from([0, 0, 0, 0]).into()),
+                prefix_len: 0,
+            }),
+            except: vec![],
+        }],
+        authentication: Some(inbound::Authn { permit: Some(permit) }),
+        labels: HashMap::from([("name".into(), "x".into())]),
+        metadata: None,
+    };
+    let server = inbound::Server {
+        protocol: Some(inbound::ProxyProtocol { kind }),
+        authorizations: vec![authz],
+        ..Default::default()
+    };
+    let address = destination::WeightedAddr {
+        addr: Some(std::net::SocketAddr::from(([10, 0, 0, 1], 80)).into()),
+        ..Default::default()
+    };
+    let set = destination::WeightedAddrSet { addrs: vec![address.clone()], metric_labels: HashMap::new() };
+    let update = destination::Update { update: Some(destination::update::Update::Add(set)) }.encode_to_vec();
+    let stream: Vec<u8> = [&[update.len() as u8], &update[..], &[update.len() as u8], &update[..]].concat();
+    let policy = outbound::OutboundPolicy {
+        protocol: Some(outbound::ProxyProtocol {
+            kind: Some(outbound::proxy_protocol::Kind::Opaque(outbound::proxy_protocol::Opaque {
+                routes: vec![outbound::OpaqueRoute { rules: vec![Default::default()], ..Default::default() }],
+            })),
+        }),
+        metadata: Some(wire::linkerd::meta::Metadata {
+            kind: Some(wire::linkerd::meta::metadata::Kind::Default("x".into())),
+        }),
+    };
+    let profile = destination::DestinationProfile { endpoint: Some(address), ..Default::default() };
+    let names = v1::NamesTable {
+        names: vec![v1::Name { name: "web.default".into(), addresses: vec!["10.0.0.1".into(), "::1".into()] }],
+        zones: vec!["svc.cluster.local".into()],
+        search: vec![],
+    };
+    vec![server.encode_to_vec(), policy.encode_to_vec(), stream, profile.encode_to_vec(), names.encode_to_vec()]
+}
+
+#[test]
+fn damaged_messages_never_panic() {
+    let runs = std::env::var("GOSSAMER_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(20_000);
+    let entries = [fuzz::server, fuzz::policy, fuzz::endpoints, fuzz::profile, fuzz::names];
+    for (entry, seed) in entries.into_iter().zip(seeds()) {
+        entry(&seed);
+        let mut state = 1;
+        let mut kept = seed.clone();
+        for run in 0..runs {
+            // Damage piles up for a while, then begins anew.
+            kept = damage(if run % 8 == 0 { &seed } else { &kept }, &mut state);
+            entry(&kept);
+        }
+    }
+}
+
+#[test]
+fn a_name_outside_what_zones_hold_is_refused() {
+    let table = |name: &str, address: &str| {
+        let names = vec![v1::Name { name: name.into(), addresses: vec![address.into()] }];
+        wire::names::table(&v1::NamesTable { names, ..Default::default() })
+    };
+    let read = table("web.default.svc.cluster.local", "198.19.0.1").unwrap();
+    assert_eq!(read.addresses.len(), 1);
+    for name in ["", "Web", "web.", "a..b", "a b", &"x".repeat(64), &"x.".repeat(200)] {
+        assert!(table(name, "198.19.0.1").is_err(), "{name}");
+    }
+    assert_eq!(table("web", "10.0.0").unwrap_err().field, "names[0].addresses[0].address");
+}
