@@ -29,6 +29,16 @@ pub fn resolvers(path: &Path) -> Vec<SocketAddr> {
     if found.is_empty() { vec![SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 53)] } else { found }
 }
 
+/// For a query.
+pub fn random_id() -> [u8; 2] {
+    let mut id = [0; 2];
+    match aws_lc_rs::rand::fill(&mut id) {
+        Ok(()) => id,
+        // Ports are random still.
+        Err(_) => [0x5a, 0x17],
+    }
+}
+
 /// IPv4 addresses, or IPv6 ones where there are none.
 pub async fn addresses(host: &str) -> Result<Vec<IpAddr>, String> {
     if host == "localhost" {
@@ -56,8 +66,7 @@ async fn ask(resolver: SocketAddr, host: &str, kind: u16) -> Result<Vec<IpAddr>,
         SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
         SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
     };
-    let mut id = [0; 2];
-    aws_lc_rs::rand::fill(&mut id).map_err(|_| "no random numbers".to_owned())?;
+    let id = random_id();
     let question = question(host, kind).ok_or("not a name")?;
     let query = [&id[..], &[1, 0, 0, 1, 0, 0, 0, 0, 0, 0], &question].concat();
     let exchange = async {

@@ -219,8 +219,6 @@ pub struct Admin {
 pub struct Dns {
     /// In the form of resolv.conf(5).
     pub upstream: PathBuf,
-    pub min_ttl: Option<Duration>,
-    pub max_ttl: Option<Duration>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

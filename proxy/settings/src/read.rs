@@ -90,11 +90,7 @@ pub(crate) fn settings(strings: &dyn Strings) -> Result<Settings, Error> {
         policy: policy(&reader, gossamer, front.is_some())?,
         identity: identity(&reader, front.is_some())?,
         admin: admin(&reader)?,
-        dns: Dns {
-            upstream: reader.need(table::DNS_UPSTREAM)?,
-            min_ttl: reader.get(table::DNS_MIN_TTL)?,
-            max_ttl: reader.get(table::DNS_MAX_TTL)?,
-        },
+        dns: Dns { upstream: reader.need(table::DNS_UPSTREAM)? },
         metrics: Metrics {
             retain_idle: reader.need(table::METRICS_RETAIN_IDLE)?,
             inbound_authority_labels: reader.filled(table::INBOUND_METRICS_AUTHORITY_LABELS)?.is_some(),

@@ -188,8 +188,8 @@ variables! {
     used ADMIN_LISTEN_ADDR: Socket = "127.0.0.1:4191", "Admin and metrics.";
     used SHUTDOWN_ENDPOINT_ENABLED: Switch = "false", "POST /shutdown, from loopback only.";
     used SHUTDOWN_GRACE_PERIOD: Period = "2m", "How long connections may take to end.";
-    used DNS_MIN_TTL: Period = "", "Bounds of remembered DNS answers.";
-    used DNS_MAX_TTL: Period = "", "Bounds of remembered DNS answers.";
+    later DNS_MIN_TTL: Period = "", "Bounds of remembered DNS answers; none are remembered.";
+    later DNS_MAX_TTL: Period = "", "Bounds of remembered DNS answers; none are remembered.";
     used METRICS_RETAIN_IDLE: Period = "10m", "Series that do not change are dropped.";
     used INBOUND_METRICS_AUTHORITY_LABELS: Unsafe = "", "Authority labels on inbound metrics, without bound.";
     used OUTBOUND_METRICS_HOSTNAME_LABELS: Switch = "false", "Hostname labels on outbound metrics.";
