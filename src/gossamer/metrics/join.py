@@ -6,6 +6,7 @@ the refusals and the authorization, and stands alone where the client is not in 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -205,7 +206,7 @@ def _edge(client: str, server: str, protocol: Protocol, tls: bool, pairs: Sequen
         write_bytes=total.write_bytes,
         authorization=_first(end.side.authorization for end in servers),
         port=next((end.side.port for end in everyone if end.side.port), 0),
-        failures=_failures(leading, total, recent, seconds),
+        failures=_failures(pairs, seconds),
     )
 
 
@@ -237,19 +238,33 @@ def _success_rate(recent: Counts, denied: int) -> float | None:
     return 0.0 if denied else None
 
 
-def _failures(leading: Sequence[Ends], total: Counts, recent: Counts, seconds: float) -> tuple[AuthoredFailure, ...]:
+def _failures(pairs: Sequence[Pair], seconds: float) -> tuple[AuthoredFailure, ...]:
+    """Both ends may have seen the same failure, or only one of them: of the two counts, the higher."""
+    counted: dict[tuple[Author, str], int] = {}
+    rates: dict[tuple[Author, str], float] = {}
     last: dict[tuple[str, str], float] = {}
-    for end in leading:
-        for what, when in end.side.last_failure.items():
-            last[what] = max(last.get(what, 0.0), when)
+    for each in pairs:
+        for what in {what for end in (*each.clients, *each.servers) for what in end.side.total.failures}:
+            sides = (each.clients, each.servers)
+            counted[what] = counted.get(what, 0) + max(_sum(end.side.total for end in side)[what] for side in sides)
+            recent = max(_sum(end.recent for end in side)[what] for side in sides)
+            rates[what] = rates.get(what, 0.0) + recent / seconds
+        for end in (*each.clients, *each.servers):
+            for told, when in end.side.last_failure.items():
+                last[told] = max(last.get(told, 0.0), when)
     found = [
-        AuthoredFailure(
-            author, reason, count, last.get((author, reason), 0.0), recent.failures.get((author, reason), 0) / seconds
-        )
-        for (author, reason), count in total.failures.items()
+        AuthoredFailure(author, reason, count, last.get((author, reason), 0.0), rates[author, reason])
+        for (author, reason), count in counted.items()
     ]
     order = list(Author)
     return tuple(sorted(found, key=lambda failure: (order.index(failure.author), -failure.count, failure.reason)))
+
+
+def _sum(stretches: Iterable[Counts]) -> Counter[tuple[Author, str]]:
+    found: Counter[tuple[Author, str]] = Counter()
+    for counts in stretches:
+        found.update(counts.failures)
+    return found
 
 
 def _first(values: Iterable[str]) -> str:

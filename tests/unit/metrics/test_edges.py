@@ -153,6 +153,18 @@ def test_a_connection_that_was_never_made_is_no_plaintext() -> None:
     assert (edge.tls, edge.requests, edge.successes) == (True, 12, 10)
 
 
+def test_a_failure_that_only_the_server_told_of_is_kept() -> None:
+    edges = table()
+    seen_by_both = FailureTotal(Author.APPLICATION, "status-503", 2, 99.0)
+    seen_by_one = FailureTotal(Author.APPLICATION, "reset", 1, 99.0)
+    edges.report(WEB, Report(1, (calls(10, failures=(seen_by_both,)),)), now=100.0)
+    edges.report(API, Report(2, (serves(10, failures=(seen_by_both, seen_by_one)),)), now=100.0)
+
+    (edge,) = edges.rows(now=100.0)
+
+    assert [(failure.reason, failure.count) for failure in edge.failures] == [("status-503", 2), ("reset", 1)]
+
+
 def test_a_caller_outside_the_mesh_is_named_so() -> None:
     edges = table()
     key = TotalsKey(Direction.INBOUND, Protocol.HTTP1, False, port=8080)
