@@ -7,7 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, missing_docs)]
 
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
@@ -21,9 +21,59 @@ fn main() -> ExitCode {
     match arguments.first().and_then(|first| first.to_str()) {
         Some("run") => capture::main(&arguments[1..]),
         Some("probe") => capture::probe(),
-        Some("canary") => ExitCode::from(u8::from(!capture::answers_canary())),
-        _ => sidecar(),
+        Some(tool) => use_network(tool, &arguments[1].to_string_lossy()),
+        None => sidecar(),
     }
+}
+
+/// Small clients and servers for the inside, so that the tests need no other programs.
+fn use_network(tool: &str, argument: &str) -> ExitCode {
+    let result = match tool {
+        "dial" => dial(argument),
+        "udp" => udp(argument),
+        "resolve" => (argument, 0).to_socket_addrs().map(|mut found| format!("{:?}", found.next().map(|a| a.ip()))),
+        "serve" => serve(argument),
+        _ => Err(std::io::ErrorKind::Unsupported.into()),
+    };
+    match result {
+        Ok(text) => println!("{text}"),
+        Err(error) => println!("error {:?}", error.kind()),
+    }
+    ExitCode::SUCCESS
+}
+
+fn dial(address: &str) -> std::io::Result<String> {
+    let patience = std::time::Duration::from_secs(2);
+    let stream = TcpStream::connect_timeout(&address.parse().unwrap(), patience)?;
+    stream.set_read_timeout(Some(patience))?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line.trim_end().to_owned())
+}
+
+fn udp(address: &str) -> std::io::Result<String> {
+    let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
+    let socket = UdpSocket::bind(any)?;
+    socket.set_read_timeout(Some(std::time::Duration::from_secs(2)))?;
+    socket.connect(address)?;
+    socket.send(b"hello")?;
+    socket.recv(&mut [0; 16]).map(|read| format!("got {read}"))
+}
+
+/// `ADDRESS[,SECONDS]`: answers each connection with one HTTP response; ends after SECONDS.
+fn serve(argument: &str) -> std::io::Result<String> {
+    let (address, seconds) = argument.split_once(',').unwrap_or((argument, "30"));
+    let listener = TcpListener::bind(address)?;
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().map_while(Result::ok) {
+            let mut head = [0u8; 1024];
+            if stream.read(&mut head).is_ok() {
+                stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 6\r\n\r\ninside").ok();
+            }
+        }
+    });
+    std::thread::sleep(std::time::Duration::from_secs_f64(seconds.parse().unwrap()));
+    Ok("served".to_owned())
 }
 
 fn variable(name: &str) -> String {
@@ -57,7 +107,7 @@ fn sidecar() -> ExitCode {
     (&launcher).write_all(b"ready\n").unwrap();
     for line in lines.map_while(Result::ok) {
         eprintln!("stub heard {line}");
-        if line == "drain" {
+        if line == "drain" && behaviour != "stubborn" {
             (&launcher).write_all(b"drained\n").unwrap();
         }
     }
@@ -157,4 +207,5 @@ fn forward(mut outer: TcpStream, socket: OwnedFd, target: SocketAddr) {
             return;
         }
     }
+    outer.shutdown(std::net::Shutdown::Both).ok();
 }

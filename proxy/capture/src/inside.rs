@@ -22,11 +22,12 @@ use crate::dial::{Dial, Found};
 use crate::failure::{self, Failure};
 use crate::gate::{Gate, Made, Message};
 use crate::rules::{self, DNS_PORT, MARK, OUT_PORT};
-use crate::{factory, link, nft};
+use crate::{factory, link, nft, ports};
 
 /// Names of the descriptors in `Made`; those of the listeners are the sidecar's.
 pub const TABLE_V4: &str = "table4";
 pub const TABLE_V6: &str = "table6";
+pub const DIAGNOSTICS: &str = "diagnostics";
 pub const COUNTERS: &str = "counters";
 
 const LOW_PORTS: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
@@ -80,8 +81,14 @@ impl Child<'_> {
         kernel::process::unshare(flags).map_err(|error| blocked("unshare", &error))?;
         self.tell(&Message::Unshared)?;
         self.wait_for_mapping()?;
-        let factory = self.fork_factory().map_err(|error| Failure::step("start the socket factory", &error))?;
+        let step = |error: io::Error| Failure::step("start the socket factory", &error);
+        let (settled, unsettled) =
+            rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| step(e.into()))?;
+        let factory = self.fork_factory().map_err(step)?;
+        drop(unsettled);
         let made = self.make(factory)?;
+        // The factory has closed what it inherited, the gate above all: the gate's end then means our `exec`.
+        rustix::io::read(&settled, &mut [0u8; 1]).map_err(|error| step(error.into()))?;
         self.tell(&made)?;
         drop(made);
         self.wait_for_go()?;
@@ -165,6 +172,9 @@ impl Child<'_> {
             }
         }
         made.push(COUNTERS, tables.into_fd());
+        if let Ok(diagnostics) = ports::diagnostics() {
+            made.push(DIAGNOSTICS, diagnostics.into_fd());
+        }
         for directory in &self.config.hide {
             cover(Path::new(directory))?;
         }

@@ -5,7 +5,6 @@
 
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 
 use crate::netlink::{
     self, ACK, APPEND, CREATE, DUMP, Message, Refused, Socket, attribute, attributes, nest, number, string,
@@ -95,11 +94,6 @@ pub fn refused_ports(socket: &Socket) -> io::Result<Vec<u16>> {
 /// The socket over which `rejected` is asked from outside the namespace.
 pub fn socket() -> io::Result<Socket> {
     Socket::open(Some(rustix::net::netlink::NETFILTER))
-}
-
-/// Takes over a socket that was made inside.
-pub fn adopt(fd: OwnedFd) -> Socket {
-    Socket::wrap(fd)
 }
 
 fn big_endian(bytes: &[u8]) -> u64 {

@@ -17,12 +17,13 @@ use crate::agent::Agent;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::gate::{Gate, Made, Message};
-use crate::inside::{COUNTERS, Child, Machine, TABLE_V4, TABLE_V6};
+use crate::inside::{COUNTERS, Child, DIAGNOSTICS, Machine, TABLE_V4, TABLE_V6};
 use crate::journal::Journal;
+use crate::netlink::Socket;
 use crate::ports::Discovery;
 use crate::sidecar::{Listener, Sidecar};
 use crate::supervise::{Launcher, Parts};
-use crate::{dial, factory, link, nft, users};
+use crate::{dial, factory, link, users};
 
 const CHILD: i32 = 17;
 /// The namespaces are made in milliseconds; longer means that something is broken.
@@ -178,18 +179,19 @@ fn prepare(gate: &Gate, program: Pid) -> Result<(Made, Instant), Failure> {
 /// Sorts what was made inside, and starts the sidecar.
 fn assemble(parts: Parts, made: Made) -> Result<Launcher, Failure> {
     let mut tables = Vec::new();
-    let mut counters = None;
+    let (mut counters, mut diagnostics) = (None, None);
     let mut listeners: Vec<Listener> = Vec::new();
     for (name, descriptor) in made.names.into_iter().zip(made.descriptors) {
         match name.as_str() {
             TABLE_V4 | TABLE_V6 => tables.push(descriptor),
-            COUNTERS => counters = Some(nft::adopt(descriptor)),
+            DIAGNOSTICS => diagnostics = Some(Socket::wrap(descriptor)),
+            COUNTERS => counters = Some(Socket::wrap(descriptor)),
             _ => listeners.push((name, descriptor)),
         }
     }
     let sidecar = Sidecar::start(&parts.config, &listeners, &parts.factory_end, &parts.journal)
         .map_err(|error| Failure::step("start the sidecar", &error))?;
-    let discovery = Discovery::new(tables, Instant::now());
+    let discovery = Discovery::new(diagnostics, tables, Instant::now());
     Ok(Launcher::new(parts, sidecar, listeners, discovery, counters))
 }
 

@@ -736,12 +736,12 @@ impl Launcher {
     fn program_ended(&mut self, status: WaitStatus) {
         self.status = Some(status);
         self.stopped = None;
-        if self.ending.is_some() {
-            return;
-        }
         if matches!(self.phase, Phase::Starting | Phase::Testing) {
-            // It ended without a word through the gate, before or while becoming the program.
-            return self.ending = Some(self.verdict());
+            self.hear_gate();
+        }
+        if self.phase == Phase::Starting || self.ending.is_some() {
+            self.end();
+            return;
         }
         self.survey();
         if self.published.take().is_some() {
