@@ -20,10 +20,12 @@ fn damage(seed: &[u8], state: &mut u64) -> Vec<u8> {
     let mut bytes = seed.to_vec();
     for _ in 0..=next(state) % 4 {
         let at = (next(state) % (bytes.len() as u64 + 1)) as usize;
-        match next(state) % 4 {
-            0 if at < bytes.len() => bytes[at] = next(state) as u8,
-            1 if at < bytes.len() => drop(bytes.remove(at)),
-            2 => bytes.insert(at, next(state) as u8),
+        match next(state) % 8 {
+            0..=4 if at < bytes.len() => {
+                bytes[at] = [next(state) as u8, bytes[at] ^ 1, bytes[at].wrapping_add(8)][next(state) as usize % 3]
+            }
+            5 if at < bytes.len() => drop(bytes.remove(at)),
+            6 => bytes.insert(at, next(state) as u8),
             _ => {
                 let end = (at + (next(state) % 16) as usize).min(bytes.len());
                 let copy = bytes[at..end].to_vec();
@@ -94,7 +96,7 @@ fn damaged_messages_never_panic() {
         let mut kept = seed.clone();
         for run in 0..runs {
             // Damage piles up for a while, then begins anew.
-            kept = damage(if run % 8 == 0 { &seed } else { &kept }, &mut state);
+            kept = damage(if run % 4 == 0 { &seed } else { &kept }, &mut state);
             entry(&kept);
         }
     }

@@ -109,7 +109,7 @@ fn message() -> OutboundPolicy {
     let detect = kinds::Detect {
         timeout: seconds(10),
         opaque: Some(opaque()),
-        http1: Some(kinds::Http1 { routes: vec![http()], failure_accrual: Some(accrual.clone()) }),
+        http1: Some(kinds::Http1 { routes: vec![http()], failure_accrual: Some(accrual) }),
         http2: Some(kinds::Http2 { routes: vec![http()], failure_accrual: None }),
     };
     OutboundPolicy { protocol: Some(ProxyProtocol { kind: Some(kinds::Kind::Detect(detect)) }), metadata: named("web") }
