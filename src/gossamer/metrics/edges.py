@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from gossamer.metrics.join import Ends, Group, join
-from gossamer.metrics.tally import HISTORY, Counts, History, difference
+from gossamer.metrics.tally import HISTORY, Counts, History, difference, since
 from gossamer.model.edge import Direction, Edge, IdentityState, Protocol, Report, Reporter, Totals, TotalsKey
 
 LIMIT = 10_000
@@ -20,6 +20,7 @@ LIMIT = 10_000
 SERIES_LIMIT = 8_000
 IDLE_SECONDS = 600.0
 WINDOW_SECONDS = 10.0
+TRIM_SECONDS = 10.0
 
 # The client's side: its subject, the name called. The server's side: the client's identity, its own subject.
 SideKey = tuple[Direction, str, str, Protocol, bool]
@@ -75,6 +76,7 @@ class Edges:
         self._sources: dict[tuple[str, str], Source] = {}
         self._sides: dict[SideKey, Side] = {}
         self._heard: dict[tuple[str, str], Heard] = {}
+        self._trimmed = started
 
     def report(self, reporter: Reporter, report: Report, now: float) -> None:
         """Takes in what the sidecar of a workload (already authenticated by the caller) says."""
@@ -116,8 +118,11 @@ class Edges:
             known = subjects.setdefault(source.reporter.identity, [])
             if source.reporter.subject not in known:
                 known.append(source.reporter.subject)
+        covered = now - since(now, window)
         ends = [
-            Ends(side=side, recent=side.history.sum(now, window), seconds=min(window, max(1.0, now - side.since + 1.0)))
+            Ends(
+                side=side, recent=side.history.sum(now, window), seconds=min(covered, max(1.0, now - side.since + 1.0))
+            )
             for side in self._sides.values()
         ]
         return join(ends, subjects, Group(group))
@@ -174,6 +179,9 @@ class Edges:
                 side.open_now = max(0, side.open_now - (totals.tcp_open - totals.tcp_close))
 
     def _trim(self, now: float) -> None:
+        if now - self._trimmed < TRIM_SECONDS and len(self._sides) <= self.limit:
+            return
+        self._trimmed = now
         idle = [
             where for where, side in self._sides.items() if side.open_now <= 0 and now - side.changed > IDLE_SECONDS
         ]

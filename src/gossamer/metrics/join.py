@@ -76,7 +76,10 @@ def join(ends: Iterable[Ends], subjects: Mapping[str, Sequence[str]], group: Gro
     if group is Group.EDGE:
         edges = [_edge(*where, [each]) for where, each in pairs.items()]
     else:
-        edges = [_grouped(group, name, pairs) for name in {_end(group, where) for where in pairs}]
+        named: dict[str, Pairs] = {}
+        for where, each in pairs.items():
+            named.setdefault(_end(group, where), {})[where] = each
+        edges = [_grouped(group, name, mine) for name, mine in named.items()]
     return tuple(sorted(edges, key=lambda edge: (edge.client, edge.server, edge.protocol, not edge.tls)))
 
 
@@ -90,8 +93,12 @@ def pair(ends: Iterable[Ends], subjects: Mapping[str, Sequence[str]]) -> Pairs:
         else:
             servers.append(end)
     _fold_failed_connections(pairs)
+    homes: dict[tuple[str, str], dict[tuple[str, str, Protocol, bool], Pair]] = {}
+    for where, each in pairs.items():
+        for one in each.clients:
+            homes.setdefault((one.side.client_id, one.side.server), {})[where] = each
     for end in servers:
-        home = _home(end, pairs)
+        home = _home(end, homes.get((end.side.client, end.side.server), {})) if end.side.client else None
         if home is None:
             home = pairs.setdefault(_key(_client_name(end.side.client, subjects), end.side), Pair())
         home.servers.append(end)
@@ -102,9 +109,8 @@ def _end(group: Group, where: tuple[str, str, Protocol, bool]) -> str:
     return where[1] if group is Group.SERVER else where[0]
 
 
-def _grouped(group: Group, name: str, pairs: Pairs) -> Edge:
+def _grouped(group: Group, name: str, mine: Pairs) -> Edge:
     """One row for one end; of several protocols, the busiest names it. TLS means that all of it was encrypted."""
-    mine = {where: each for where, each in pairs.items() if _end(group, where) == name}
     busiest = max(mine, key=lambda where: (where[2] is not Protocol.TCP, _requests(mine[where])))
     client, server = ("", name) if group is Group.SERVER else (name, "")
     return _edge(client, server, busiest[2], all(where[3] for where in mine), list(mine.values()))
@@ -126,22 +132,19 @@ def _fold_failed_connections(pairs: Pairs) -> None:
 
 
 def _home(end: Ends, pairs: Pairs) -> Pair | None:
-    """The client's row that a server's view belongs to: same identity, same server, protocol where it matches.
+    """Of the rows with the same client's identity and server, the one that a server's view belongs to.
 
-    Where several services share an identity, the one that saw the mesh refuse it most.
+    Same protocol where there is one; where several services share an identity, the one that was refused most.
     """
-    if not end.side.client:
-        return None
-    same = [
-        (key, pair)
-        for key, pair in pairs.items()
-        if key[1] == end.side.server and any(one.side.client_id == end.side.client for one in pair.clients)
-    ]
-    exact = [(key, pair) for key, pair in same if key[2] == end.side.protocol]
-    candidates = exact or same
+    exact = {where: each for where, each in pairs.items() if where[2] is end.side.protocol}
+    candidates = exact or pairs
     if not candidates:
         return None
-    return max(candidates, key=lambda one: (one[0][3] == end.side.tls, _refusals(one[1].clients), _requests(one[1])))[1]
+
+    def likeness(where: tuple[str, str, Protocol, bool]) -> tuple[bool, int, int]:
+        return where[3] == end.side.tls, _refusals(candidates[where].clients), _requests(candidates[where])
+
+    return candidates[max(candidates, key=likeness)]
 
 
 def _refusals(ends: Iterable[Ends]) -> int:

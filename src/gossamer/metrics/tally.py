@@ -1,4 +1,4 @@
-"""Counting: totals of sidecars into differences, differences into the last minute, second by second.
+"""Counting: totals of sidecars into differences, differences into the last minute.
 
 Sidecars send totals since their start, so a lost report costs resolution, never a request. A total that went down
 means that the sidecar dropped an idle series and began it anew.
@@ -7,13 +7,13 @@ means that the sidecar dropped an idle series and began it anew.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from gossamer.model.edge import Author, Totals
 
 # Seconds of history; the widest window anybody may ask for.
 HISTORY = 60
+TEN = 10
 
 Failures = dict[tuple[Author, str], int]
 
@@ -96,27 +96,42 @@ def restarted(before: Totals, after: Totals) -> bool:
 
 @dataclass(slots=True)
 class History:
-    """The last `HISTORY` seconds; a second in which nothing happened takes no room."""
+    """The last minute: seconds while they are young, then stretches of ten. Where nothing happened there is nothing."""
 
+    # (when it began, counts), oldest first; the tens are all older than the seconds.
+    tens: deque[tuple[int, Counts]] = field(default_factory=deque)
     seconds: deque[tuple[int, Counts]] = field(default_factory=deque)
 
     def add(self, now: float, counts: Counts) -> None:
         second = int(now)
-        while self.seconds and self.seconds[0][0] <= second - HISTORY:
-            self.seconds.popleft()
-        if not self.seconds or self.seconds[-1][0] < second:
-            self.seconds.append((second, Counts()))
-        self.seconds[-1][1].add(counts)
-
-    def within(self, now: float, window: float) -> Iterator[Counts]:
-        """The seconds that ended less than `window` ago."""
-        for second, counts in reversed(self.seconds):
-            if second <= now - window:
-                return
-            yield counts
+        while self.seconds and self.seconds[0][0] < second - second % TEN - TEN:
+            self._age(*self.seconds.popleft())
+        while self.tens and self.tens[0][0] <= second - HISTORY - 2 * TEN:
+            self.tens.popleft()
+        _added(self.seconds, second, counts)
 
     def sum(self, now: float, window: float) -> Counts:
+        """What happened since `since(now, window)`."""
+        start = since(now, window)
         total = Counts()
-        for counts in self.within(now, window):
-            total.add(counts)
+        for stretches in (self.seconds, self.tens):
+            for began, counts in reversed(stretches):
+                if began < start:
+                    break
+                total.add(counts)
         return total
+
+    def _age(self, second: int, counts: Counts) -> None:
+        _added(self.tens, second - second % TEN, counts)
+
+
+def since(now: float, window: float) -> float:
+    """Where a window begins: a longer one at a ten, so that no stretch lies in it by half."""
+    start = now - window
+    return start if window <= TEN else start - start % TEN
+
+
+def _added(stretches: deque[tuple[int, Counts]], began: int, counts: Counts) -> None:
+    if not stretches or stretches[-1][0] < began:
+        stretches.append((began, Counts()))
+    stretches[-1][1].add(counts)

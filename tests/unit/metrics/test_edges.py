@@ -67,6 +67,18 @@ def test_rates_look_back_over_the_window_only() -> None:
     assert edge.requests == 200
 
 
+@given(st.floats(1.0, 60.0), st.integers(1, 200), st.floats(0.0, 0.9))
+def test_a_steady_rate_is_the_same_over_every_window(window: float, seconds: int, phase: float) -> None:
+    edges = table()
+    for second in range(-100, seconds + 1):
+        edges.report(WEB, Report(1, (calls(10 * (second + 101)),)), now=1000.0 + second)
+
+    (edge,) = edges.rows(now=1000.0 + seconds + phase, window=window)
+
+    # A report tells of the second before it, so one report more or less may lie in the window.
+    assert 10.0 * (window - 1.0) / window - 1e-6 <= edge.rps <= 10.0 * (window + 1.0) / window + 1e-6
+
+
 def test_an_edge_that_stopped_has_no_rate_and_keeps_its_totals() -> None:
     edges = table()
     edges.report(WEB, Report(1, (calls(10),)), now=100.0)
