@@ -1,0 +1,129 @@
+"""How a case is read and answered. Its format is described in golden/README.md."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+from gossamer.api import show
+from gossamer.compile import compile
+from gossamer.model.authorization import AuditWindow, DefaultPolicy
+from gossamer.model.kinds import Object
+from gossamer.model.mesh import Mesh
+from gossamer.model.names import identity, local
+from gossamer.model.ports import parse_ports
+from gossamer.model.proxy_config import Config, Invalid, NotFound
+from gossamer.model.snapshot import Snapshot
+from gossamer.model.subscription import (
+    AddressTarget,
+    Endpoints,
+    Inbound,
+    Names,
+    NameTarget,
+    Outbound,
+    Profile,
+    Source,
+    Subscription,
+    Target,
+)
+from gossamer.model.workload import Workload, WorkloadPort
+from gossamer.resources.decode import decode
+from gossamer.resources.documents import load
+
+FOLDER = Path(__file__).resolve().parents[2] / "golden"
+IN, OUT = ".in.yaml", ".out.json"
+
+
+def names() -> list[str]:
+    return sorted(path.name.removesuffix(IN) for path in FOLDER.glob(f"*{IN}"))
+
+
+def answer(name: str) -> str:
+    """The text that belongs into the case's output file."""
+    source = f"{name}{IN}"
+    head, *rest = load((FOLDER / source).read_bytes(), source)
+    mesh = _mesh(head.value.get("mesh", {}))
+    objects: list[Object] = [_workload(one, mesh) for one in head.value.get("workloads", [])]
+    objects += [AuditWindow(local(*one.split("/")), until=0) for one in head.value.get("audited", [])]
+    objects += [decode(one.value, one.where) for one in rest]
+    snapshot = Snapshot(mesh).changed(objects)
+    return json.dumps(_said(compile(snapshot, _subscription(head.value["subscription"]))), indent=2) + "\n"
+
+
+def _said(config: Config) -> Any:
+    if isinstance(config, NotFound | Invalid):
+        return {"status": type(config).__name__, "reason": config.reason}
+    return [json.loads(one) for one in _texts(show.show(config))]
+
+
+def _texts(text: str) -> list[str]:
+    """The messages of an answer: several are JSON objects behind each other."""
+    return [part if part.endswith("\n}") or part == "{}" else part + "\n}" for part in text.split("\n}\n") if part]
+
+
+def _mesh(words: dict[str, Any]) -> Mesh:
+    plain = Mesh()
+    return Mesh(
+        trust_domain=words.get("trustDomain", plain.trust_domain),
+        cluster_domain=words.get("clusterDomain", plain.cluster_domain),
+        default_policy=DefaultPolicy(words.get("defaultPolicy", plain.default_policy.value)),
+        cluster_networks=tuple(ip_network(one) for one in words.get("clusterNetworks", [])) or plain.cluster_networks,
+    )
+
+
+def _workload(words: dict[str, Any], mesh: Mesh) -> Workload:
+    namespace, name = words["name"].split("/")
+    account = words.get("serviceAccount", words.get("service", "default"))
+    meshed = identity(account, namespace, mesh.control_namespace, mesh.trust_domain)
+    opaque = words.get("opaquePorts")
+    policy = words.get("defaultPolicy")
+    return Workload(
+        key=local(namespace, name),
+        service_account=account,
+        identity=words.get("identity", meshed),
+        addresses=tuple(ip_address(one) for one in words["addresses"]),
+        ports=tuple(_port(one) for one in words.get("ports", [])),
+        labels=words.get("labels", {}),
+        opaque_ports=None if opaque is None else parse_ports(opaque),
+        default_policy=None if policy is None else DefaultPolicy(policy),
+        service=words.get("service"),
+        node=words.get("node", ""),
+        zone=words.get("zone", ""),
+        ready=words.get("ready", True),
+        inbound_port=words.get("inboundPort", 4143),
+        hostname=words.get("hostname", ""),
+    )
+
+
+def _port(words: dict[str, Any]) -> WorkloadPort:
+    target = words.get("target", words["port"])
+    return WorkloadPort(words.get("name", ""), words["port"], target, words.get("opaque", False))
+
+
+def _subscription(words: dict[str, Any]) -> Subscription:
+    source = Source(words.get("from", "default"), node=words.get("node", ""), zone=words.get("zone", ""))
+    match words:
+        case {"inbound": str(workload), "port": int(port)}:
+            return Inbound(local(*workload.split("/")), port, words.get("external", False))
+        case {"outbound": str(target)}:
+            return Outbound(source, _target(target))
+        case {"endpoints": str(target)}:
+            name = _target(target)
+            assert isinstance(name, NameTarget)
+            return Endpoints(source, name)
+        case {"profile": str(target)}:
+            return Profile(source, _target(target))
+        case {"names": str(namespace)}:
+            return Names(Source(namespace))
+        case _:
+            raise ValueError(f"not a subscription: {words}")
+
+
+def _target(text: str) -> Target:
+    host, _, port = text.rpartition(":")
+    try:
+        return AddressTarget(ip_address(host.strip("[]")), int(port))
+    except ValueError:
+        return NameTarget(host, int(port))
