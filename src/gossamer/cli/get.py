@@ -59,21 +59,26 @@ def command(
         raise CliError(f"{kind}/{name} not found in namespace {where}", Exit.NOT_FOUND)
     listed = [row.document for row in rows]
     document = listed[0] if name and len(listed) == 1 else {"apiVersion": "v1", "kind": "List", "items": listed}
-    found = rows[0].document.get("kind", "") if rows else ""
+    kinds = {str(row.document.get("kind", "")) for row in rows}
+    found = kinds.pop() if len(kinds) == 1 else ""
     empty = f"no {kind} found" + ("" if all_namespaces else f" in namespace {where}")
     emit(output, document, columns(found, all_namespaces), rows, empty)
 
 
 def columns(kind: str, all_namespaces: bool) -> list[Column[Row]]:
-    """The columns of a kind."""
+    """The columns of a kind; "" for several kinds together."""
     namespace: Column[Row] = Column("NAMESPACE", lambda row: row.meta("namespace"))
     return [
         *([namespace] if all_namespaces else []),
-        Column("NAME", lambda row: row.meta("name")),
+        Column("NAME", lambda row: row.meta("name") if kind else _kind_and_name(row)),
         *COLUMNS.get(kind, ()),
         Column("ORIGIN", lambda row: row.origin),
         Column("AGE", _age, wide=True),
     ]
+
+
+def _kind_and_name(row: Row) -> str:
+    return f"{str(row.document.get('kind', '')).lower()}/{row.meta('name')}"
 
 
 def _age(row: Row) -> str:
