@@ -574,7 +574,12 @@ impl Launcher {
 
     fn found(&mut self, purpose: Purpose, found: Found) {
         match (purpose, found) {
-            (Purpose::Ready, Found::Yes) => self.ready_answered = true,
+            (Purpose::Ready, Found::Yes) => {
+                // What answered has just begun to listen: look again before saying what is offered.
+                self.ready_answered = true;
+                self.discovery.start(self.now);
+                self.look();
+            }
             (Purpose::Ready, Found::No(_)) => {}
             (Purpose::Canary, Found::Yes) => {
                 self.sidecar_ready = true;
@@ -736,7 +741,7 @@ impl Launcher {
     fn program_ended(&mut self, status: WaitStatus) {
         self.status = Some(status);
         self.stopped = None;
-        if matches!(self.phase, Phase::Starting | Phase::Testing) {
+        if self.ending.is_none() && matches!(self.phase, Phase::Starting | Phase::Testing) {
             self.hear_gate();
         }
         if self.phase == Phase::Starting || self.ending.is_some() {
