@@ -51,6 +51,8 @@ pub struct Flags {
     pub paused: bool,
     /// The socket may hold bytes whose edge is spent: read before waiting.
     pub owed: bool,
+    /// The kernel said that the peer closed: a short read is no reason to stop before the end is read.
+    pub closing: bool,
     /// The peer ended its direction.
     pub ended: bool,
     /// The driver knows that it ended.

@@ -89,8 +89,11 @@ impl Engine {
             conn.flags.blocked = false;
             self.touch(id);
         }
+        if closed && let Some(conn) = self.conns.get_mut(id) {
+            conn.flags.closing = true;
+        }
         if readable || closed {
-            self.readable(id, closed);
+            self.readable(id);
         }
     }
 
@@ -119,7 +122,7 @@ impl Engine {
     }
 
     /// Reads until the socket is empty, the driver pauses, or this connection's share of the turn is used.
-    pub fn readable(&mut self, id: ConnId, closed: bool) {
+    pub fn readable(&mut self, id: ConnId) {
         let mut moved = 0;
         loop {
             let Some(conn) = self.conns.get_mut(id) else { return };
@@ -151,7 +154,7 @@ impl Engine {
                 Err(error) => return self.fail(id, Cause::of(&error)),
             };
             if conn.tls.is_some() { self.decrypt(id, kept + count) } else { self.deliver_scratch(id, count) }
-            if count < share && !closed {
+            if count < share && !self.conns.get(id).is_some_and(|conn| conn.flags.closing) {
                 return;
             }
             moved += count;
@@ -282,7 +285,7 @@ impl Engine {
         if conn.flags.ended {
             self.tell_end(id);
         } else if conn.flags.owed && !conn.flags.paused {
-            self.readable(id, false);
+            self.readable(id);
         }
     }
 
