@@ -120,9 +120,11 @@ def _live(stage: Stage, began: float) -> Sequence[MeshEdge]:
     from rich.text import Text
 
     from gossamer.cli import live
+    from gossamer.cli.play import NAMESPACE
 
     edges: Sequence[MeshEdge] = []
-    with live.follow(Console()) as display, suppress(KeyboardInterrupt):
+    console = Console()
+    with live.follow(console) as display, suppress(KeyboardInterrupt):
         for response in stage.session.admin().watch_edges(1000, WINDOW_SECONDS):
             stage.check()
             edges = list(response.edges)
@@ -131,7 +133,8 @@ def _live(stage: Stage, began: float) -> Sequence[MeshEdge]:
                 "waiting for the first answer" if first is None else f"first meshed answer after {first - began:.1f} s"
             )
             caption = Text(f"mesh {stage.session.mesh}, {note}. Ctrl-C ends the demo.", "dim")
-            display.update(Group(live.edges_table(edges, "Who talks to whom"), caption), refresh=True)
+            table = live.edges_view(edges, console.width, NAMESPACE, "Who talks to whom")
+            display.update(Group(table, caption), refresh=True)
     return edges
 
 
@@ -145,10 +148,12 @@ def _seen_by_load(stage: Stage) -> list[str]:
 def _say(edges: Sequence[MeshEdge], startup: float | None, live: bool) -> None:
     from rich.console import Console
 
-    from gossamer.cli.live import edges_table
+    from gossamer.cli.live import edges_view
+    from gossamer.cli.play import NAMESPACE
 
     if not live:
-        Console(width=None if sys.stdout.isatty() else 170).print(edges_table(edges))
+        console = Console(width=None if sys.stdout.isatty() else 140)
+        console.print(edges_view(edges, console.width, NAMESPACE))
     if startup is not None:
         click.echo(f"First meshed answer {startup:.1f} s after the command.")
     name = own_name()

@@ -31,9 +31,11 @@ def command(settings: Settings, namespace: str | None, watch: bool, window: str,
 
         from gossamer.cli import live
 
-        with live.follow(Console()) as display:
+        console = Console()
+        with live.follow(console) as display:
             for response in admin.watch_edges(1000, seconds(window)):
-                display.update(live.edges_table(within(response.edges, namespace)), refresh=True)
+                shown = within(response.edges, namespace)
+                display.update(live.edges_view(shown, console.width, namespace or "default"), refresh=True)
         return
     found = within(admin.edges(seconds(window)).edges, namespace)
     emit(output, [edge_json(edge) for edge in found], COLUMNS, found, "no traffic seen in the last ten minutes")
