@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use rules::identity::Identity;
 use rules::meta::Meta;
@@ -81,6 +81,8 @@ impl Dst {
     }
 }
 
+static NO_LABELS: LazyLock<Arc<BTreeMap<String, String>>> = LazyLock::new(Arc::default);
+
 /// The identity of an [`crate::Edge`]. Cheap to clone: everything in it is shared or small.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EdgeKey {
@@ -114,7 +116,7 @@ impl EdgeKey {
             server: None,
             route: None,
             authorization: None,
-            labels: Default::default(),
+            labels: NO_LABELS.clone(),
         }
     }
 }

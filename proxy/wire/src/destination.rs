@@ -74,6 +74,8 @@ impl EndpointTable {
         let fresh = added.keys().filter(|address| !self.endpoints.contains_key(address)).count();
         let fits = self.endpoints.len() + fresh <= MAX_ENDPOINTS;
         check("add.addrs", (), Why::TooMany(MAX_ENDPOINTS), fits)?;
+        // Who did not change stays the very same value, so that what others remember by its labels stays good.
+        added.retain(|address, endpoint| self.endpoints.get(address) != Some(endpoint));
         self.endpoints.extend(added);
         Ok(())
     }

@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod samples;
+
 use std::collections::HashMap;
 
-use wire::linkerd::{destination, inbound, outbound};
+use wire::linkerd::destination;
 use wire::{Message, fuzz, v1};
 
 fn next(state: &mut u64) -> u64 {
@@ -37,29 +39,6 @@ fn damage(seed: &[u8], state: &mut u64) -> Vec<u8> {
 }
 
 fn seeds() -> Vec<Vec<u8>> {
-    let kind = Some(inbound::proxy_protocol::Kind::Detect(inbound::proxy_protocol::Detect {
-        timeout: Some(prost_types::Duration { seconds: 10, nanos: 0 }),
-        http_routes: vec![inbound::HttpRoute { rules: vec![Default::default()], ..Default::default() }],
-        http_local_rate_limit: None,
-    }));
-    let permit = inbound::authn::Permit::Unauthenticated(inbound::authn::PermitUnauthenticated {});
-    let authz = inbound::Authz {
-        networks: vec![inbound::Network {
-            net: Some(wire::linkerd::net::IpNetwork {
-                ip: Some(std::net::IpAddr::from([0, 0, 0, 0]).into()),
-                prefix_len: 0,
-            }),
-            except: vec![],
-        }],
-        authentication: Some(inbound::Authn { permit: Some(permit) }),
-        labels: HashMap::from([("name".into(), "x".into())]),
-        metadata: None,
-    };
-    let server = inbound::Server {
-        protocol: Some(inbound::ProxyProtocol { kind }),
-        authorizations: vec![authz],
-        ..Default::default()
-    };
     let address = destination::WeightedAddr {
         addr: Some(std::net::SocketAddr::from(([10, 0, 0, 1], 80)).into()),
         ..Default::default()
@@ -67,38 +46,31 @@ fn seeds() -> Vec<Vec<u8>> {
     let set = destination::WeightedAddrSet { addrs: vec![address.clone()], metric_labels: HashMap::new() };
     let update = destination::Update { update: Some(destination::update::Update::Add(set)) }.encode_to_vec();
     let stream: Vec<u8> = [&[update.len() as u8], &update[..], &[update.len() as u8], &update[..]].concat();
-    let policy = outbound::OutboundPolicy {
-        protocol: Some(outbound::ProxyProtocol {
-            kind: Some(outbound::proxy_protocol::Kind::Opaque(outbound::proxy_protocol::Opaque {
-                routes: vec![outbound::OpaqueRoute { rules: vec![Default::default()], ..Default::default() }],
-            })),
-        }),
-        metadata: Some(wire::linkerd::meta::Metadata {
-            kind: Some(wire::linkerd::meta::metadata::Kind::Default("x".into())),
-        }),
-    };
     let profile = destination::DestinationProfile { endpoint: Some(address), ..Default::default() };
     let names = v1::NamesTable {
         names: vec![v1::Name { name: "web.default".into(), addresses: vec!["10.0.0.1".into(), "::1".into()] }],
         zones: vec!["svc.cluster.local".into()],
         search: vec![],
     };
+    let (server, policy) = (samples::inbound::message(), samples::outbound::message());
     vec![server.encode_to_vec(), policy.encode_to_vec(), stream, profile.encode_to_vec(), names.encode_to_vec()]
 }
 
 #[test]
 fn damaged_messages_never_panic() {
-    let runs = std::env::var("GOSSAMER_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(20_000);
+    let runs = std::env::var("GOSSAMER_FUZZ_RUNS").ok().and_then(|runs| runs.parse().ok()).unwrap_or(20_000_usize);
     let entries = [fuzz::server, fuzz::policy, fuzz::endpoints, fuzz::profile, fuzz::names];
     for (entry, seed) in entries.into_iter().zip(seeds()) {
-        entry(&seed);
+        assert!(entry(&seed));
+        let mut understood = 0;
         let mut state = 1;
         let mut kept = seed.clone();
         for run in 0..runs {
             // Damage piles up for a while, then begins anew.
             kept = damage(if run % 4 == 0 { &seed } else { &kept }, &mut state);
-            entry(&kept);
+            understood += usize::from(entry(&kept));
         }
+        assert!(understood > runs / 50, "too few messages were whole: {understood} of {runs}");
     }
 }
 
