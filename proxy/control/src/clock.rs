@@ -14,6 +14,11 @@ impl Wall {
         Wall(Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))
     }
 
+    #[cfg(test)]
+    pub fn from(read: impl Fn() -> Duration + Send + Sync + 'static) -> Wall {
+        Wall(Arc::new(read))
+    }
+
     /// Since the Unix epoch.
     pub fn now(&self) -> Duration {
         (self.0)()

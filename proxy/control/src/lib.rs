@@ -14,6 +14,7 @@ pub mod handover;
 pub mod identity;
 mod launcher;
 mod names;
+mod notes;
 mod reports;
 pub mod resolve;
 #[cfg(feature = "testing")]

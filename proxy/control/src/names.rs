@@ -10,18 +10,22 @@ use crate::channel::Channel;
 use crate::follow::{Event, Retry, follow};
 use crate::grpc::Code;
 use crate::handover::Names;
+use crate::notes::Notes;
 
 /// A control plane without names may be replaced by one with.
 const ASK_AGAIN: Duration = Duration::from_secs(300);
 
+const SUBJECT: &str = "the table of names";
+
 /// Follows the table; the last one stays while the control plane is away.
-pub async fn names(channel: Channel, workload: String, table: watch::Sender<Arc<Names>>) {
+pub async fn names(channel: Channel, workload: String, table: watch::Sender<Arc<Names>>, notes: Notes) {
     let request = NamesRequest { workload };
     let quiet = Notify::new();
     follow(channel, wire::method::NAMES_WATCH, &request, &quiet, |event: Event<NamesTable>| match event {
         Event::Message { message, .. } => {
             match wire::names::table(&message) {
                 Ok(new) => {
+                    notes.clear(SUBJECT);
                     let new = Names { addresses: new.addresses, zones: new.zones, search: new.search };
                     table.send_if_modified(|held| {
                         let changed = **held != new;
@@ -29,7 +33,7 @@ pub async fn names(channel: Channel, workload: String, table: watch::Sender<Arc<
                         changed
                     });
                 }
-                Err(invalid) => telemetry::warn!("the names of the mesh cannot be used: {invalid}"),
+                Err(invalid) => notes.rejected(SUBJECT, &invalid),
             }
             Retry::Soon
         }

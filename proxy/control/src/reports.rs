@@ -9,14 +9,18 @@ use std::time::Duration;
 use rules::meta::Meta;
 use telemetry::latency::{BOUNDS_US, BUCKETS};
 use telemetry::{Author, Dst, EdgeKey, EdgeSnapshot, Registry, Reporter, Tls};
-use tokio::time::{MissedTickBehavior, interval};
+use tokio::time::sleep;
 use wire::v1::{self, Edge, Failure, IdentityState, ReportRequest, ReportResponse};
 
 use crate::channel::{Channel, CurrentCredentials, Link};
 use crate::clock::Wall;
 use crate::grpc::Code;
+use crate::notes::Notes;
 
 const EVERY: Duration = Duration::from_secs(1);
+/// After so many rounds without a change, a round every [`SELDOM`]: an idle sidecar sleeps.
+const QUIET_TICKS: u32 = 10;
+const SELDOM: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Report keys kept; edges beyond them are not reported.
 const MAX_EDGES: usize = 4_000;
@@ -31,24 +35,26 @@ pub struct Reports {
     pub wall: Wall,
     /// `None` for Linkerd's control plane: the registry's clock is kept, nothing is sent.
     pub channel: Option<Channel>,
+    pub notes: Notes,
 }
 
 impl Reports {
     /// Never returns.
     pub async fn run(self) {
-        let mut ticks = interval(EVERY);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut reporter, mut sums) = (Reporter::default(), Sums::default());
         let mut instance = [0; 8];
         if aws_lc_rs::rand::fill(&mut instance).is_err() {
             instance = self.wall.now().as_nanos().to_le_bytes()[..8].try_into().unwrap_or_default();
         }
-        let (mut serial, mut acknowledged, mut unimplemented) = (0, None, false);
+        let (mut serial, mut acknowledged, mut unimplemented, mut quiet) = (0, None, false, 0);
         loop {
-            ticks.tick().await;
+            sleep(if quiet < QUIET_TICKS { EVERY } else { SELDOM }).await;
+            quiet += 1;
             self.registry.tick(self.wall.now().as_secs());
             let Some(channel) = self.channel.as_ref().filter(|_| !unimplemented) else { continue };
-            sums.add(self.registry.changes(&mut reporter));
+            let changes = self.registry.changes(&mut reporter);
+            quiet = if changes.is_empty() { quiet } else { 0 };
+            sums.add(changes);
             reporter.acknowledge();
             let Link::Up(up) = channel.link() else { continue };
             if up.serial != serial {
@@ -56,21 +62,22 @@ impl Reports {
                 (serial, acknowledged) = (up.serial, None);
                 sums.all_changed();
             }
-            let identity = self.identity();
+            let (identity, notes) = (self.identity(), self.notes.lines());
             let edges = sums.changed();
-            if !up.own || identity.identity.is_empty() || (edges.is_empty() && acknowledged == Some(identity.clone())) {
+            let about = (identity.clone(), notes.clone());
+            if !up.own || identity.identity.is_empty() || (edges.is_empty() && acknowledged.as_ref() == Some(&about)) {
                 continue;
             }
             let request = ReportRequest {
                 workload: self.workload.clone(),
                 instance: u64::from_le_bytes(instance),
-                identity: Some(identity.clone()),
+                identity: Some(identity),
                 edges: edges.iter().filter_map(|key| sums.message(key)).collect(),
-                notes: vec![],
+                notes,
             };
             match channel.unary::<ReportResponse>(&up, wire::method::REPORTS_REPORT, &request, TIMEOUT).await {
                 Ok(_) => {
-                    acknowledged = Some(identity);
+                    acknowledged = Some(about);
                     sums.acknowledge(&edges);
                 }
                 Err(status) if status.code == Code::Unimplemented => {

@@ -131,6 +131,14 @@ pub fn request(name: &str) -> Request {
     Request::fresh(&identity(name)).unwrap()
 }
 
+/// `key.p8` and `csr.der` as Linkerd's helper writes them.
+pub fn pkcs8_request(name: &str) -> (Vec<u8>, Vec<u8>) {
+    let key = KeyPair::generate().unwrap();
+    let pkcs8 = key.serialize_der();
+    let signer = EcdsaKey::from_pkcs8(&pkcs8).unwrap();
+    (pkcs8, crate::identity::csr(&signer, &identity(name)).unwrap())
+}
+
 fn base64(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
     let mut text = String::new();

@@ -19,6 +19,7 @@ use crate::identity::renew::Renewal;
 use crate::identity::{Bundle, Own, TRANSPORT_ALPN};
 use crate::launcher::{Launcher, Order};
 use crate::names::names;
+use crate::notes::Notes;
 use crate::reports::Reports;
 use crate::watches::{Watcher, Watches};
 use crate::{Config, Shared};
@@ -89,9 +90,10 @@ pub async fn run(start: Start) -> io::Result<()> {
     for companion in companions {
         spawn_local(companion(shared.clone()));
     }
+    let notes = Notes::default();
     let ours = (settings.control.gossamer && settings.front.is_none()).then(|| policy.clone());
     if let Some(channel) = ours.clone() {
-        spawn_local(names(channel, settings.policy.workload.clone(), names_sender));
+        spawn_local(names(channel, settings.policy.workload.clone(), names_sender, notes.clone()));
     }
     let reports = Reports {
         workload: settings.policy.workload.clone(),
@@ -99,10 +101,11 @@ pub async fn run(start: Start) -> io::Result<()> {
         credentials: credentials.clone(),
         wall,
         channel: ours,
+        notes: notes.clone(),
     };
     spawn_local(reports.run());
 
-    let watcher = Watcher { config: settings.clone(), destination, policy };
+    let watcher = Watcher { config: settings.clone(), destination, policy, notes };
     let mut watches = Watches::new(watcher, tell.clone());
     let mut credentials = credentials;
     let (mut term, mut int) = (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?);

@@ -160,4 +160,19 @@ mod tests {
             assert_eq!(names(bad), None, "{bad:?}");
         }
     }
+
+    #[test]
+    fn certificates_with_changed_or_missing_bytes_do_no_harm() {
+        let issued = crate::testing::authority().issue(crate::testing::LeafOptions::of(&Identity::Dns("web".into())));
+        let good = issued.chain[0].to_vec();
+        assert_eq!(leaf(&issued.chain[0]).and_then(|leaf| leaf.name), Some(Identity::Dns("web".into())));
+        for at in 0..good.len() {
+            assert_eq!(leaf(&CertificateDer::from(&good[..at])), None);
+            for value in [0x00, 0x7f, 0x80, 0x84, 0xff] {
+                let mut bytes = good.clone();
+                bytes[at] = value;
+                leaf(&CertificateDer::from(bytes));
+            }
+        }
+    }
 }

@@ -92,7 +92,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Error> {
 }
 
 /// A certification request (RFC 2986) with an empty subject and exactly one subject alternative name.
-fn csr(key: &EcdsaKey, name: &Identity) -> Result<Vec<u8>, Error> {
+pub fn csr(key: &EcdsaKey, name: &Identity) -> Result<Vec<u8>, Error> {
     let general_name = match name {
         Identity::Dns(name) => element(der::context_string(2), &[name.as_bytes()]),
         Identity::Uri(uri) => element(der::context_string(6), &[uri.as_bytes()]),

@@ -11,7 +11,7 @@ mod verify;
 pub use anchors::Bundle;
 pub use certificate::{Leaf, leaf, peer_identity};
 pub use credentials::{Clients, Issued, Own, TRANSPORT_ALPN, credentials, provider};
-pub use key::{EcdsaKey, Request};
+pub use key::{EcdsaKey, Request, csr};
 pub use verify::{ClientVerifier, ServerVerifier, Trust};
 
 /// Why there is no (new) certificate: one line for the log.

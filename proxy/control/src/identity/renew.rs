@@ -21,7 +21,7 @@ use crate::launcher::Launcher;
 
 const CERTIFY_TIMEOUT: Duration = Duration::from_secs(10);
 /// Longest time between two looks at the wall clock and the anchors' file.
-const LOOK: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 5_000 });
+const LOOK: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 10_000 });
 /// How often the wait for the first certificate is complained about (reference §2.4).
 const COMPLAIN: Duration = Duration::from_secs(15);
 /// Below this, a life is too short for IDENTITY_MIN_REFRESH.

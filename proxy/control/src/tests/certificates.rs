@@ -149,3 +149,53 @@ fn new_trust_anchors_in_the_file_make_new_credentials_of_a_new_generation() {
         assert_eq!(plane.count(IDENTITY_CERTIFY), 1, "the certificate is still good");
     });
 }
+
+#[test]
+fn a_machine_that_slept_past_the_end_of_its_certificate_gets_another_with_a_token() {
+    use std::sync::atomic::AtomicU64;
+    local(async {
+        let plane = Plane::new();
+        let address = plane.serve_tls().await;
+        let slept = Arc::new(AtomicU64::new(0));
+        let clock = slept.clone();
+        let wall = Wall::from(move || {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+            now + Duration::from_secs(clock.load(Ordering::Relaxed))
+        });
+        let mut sidecar = Sidecar::start_at(Env::new(&plane, &format!("tls:{address}")), wall).await;
+        let first = sidecar.certified().await;
+        plane.life.set(Duration::from_secs(4 * 3600));
+        slept.store(2 * 3600, Ordering::Relaxed);
+        let second = sidecar.certified().await;
+        assert!(second.not_after > first.not_after);
+        assert_eq!(sidecar.launcher.tokens, 2);
+    });
+}
+
+#[test]
+fn linkerds_settings_are_enough_and_the_token_file_is_read_every_time() {
+    local(async {
+        let plane = Plane::new();
+        let (address, dir) = (plane.serve_tcp().await, socket());
+        plane.life.set(Duration::from_secs(2));
+        let request = crate::testing::pkcs8_request(WEB);
+        std::fs::create_dir_all(&dir).unwrap();
+        std::fs::write(dir.join("key.p8"), request.0).unwrap();
+        std::fs::write(dir.join("csr.der"), request.1).unwrap();
+        std::fs::write(dir.join("token"), "one").unwrap();
+        let mut env = Env::linkerd(&plane, address, &dir.join("token"));
+        env.set("LINKERD2_PROXY_IDENTITY_DIR", dir.to_str().unwrap());
+        let mut sidecar = Sidecar::start(env).await;
+        let News::Credentials(_) = sidecar.next().await else { panic!() };
+        assert_eq!(plane.last::<CertifyRequest>(IDENTITY_CERTIFY).token, b"one");
+        std::fs::write(dir.join("token"), "two").unwrap();
+        let News::Credentials(_) = sidecar.next().await else { panic!() };
+        assert_eq!(plane.last::<CertifyRequest>(IDENTITY_CERTIFY).token, b"two");
+        assert_eq!(
+            plane.count(wire::method::NAMES_WATCH),
+            0,
+            "Linkerd's control plane is not asked for what it has not"
+        );
+        std::fs::remove_dir_all(&dir).unwrap();
+    });
+}

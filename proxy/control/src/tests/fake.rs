@@ -77,6 +77,19 @@ impl Plane {
         *self.listener.borrow_mut() = Some(task.abort_handle());
     }
 
+    /// Serves in the clear on loopback.
+    pub async fn serve_tcp(self: &Rc<Self>) -> std::net::SocketAddr {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let (address, plane) = (listener.local_addr().unwrap(), self.clone());
+        let task = spawn_local(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                plane.clone().keep(spawn_local(plane.clone().connection(stream, None)).abort_handle());
+            }
+        });
+        *self.listener.borrow_mut() = Some(task.abort_handle());
+        address
+    }
+
     /// Serves mutual TLS on loopback.
     pub async fn serve_tls(self: &Rc<Self>) -> std::net::SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -39,6 +39,20 @@ impl Strings for Env {
 }
 
 impl Env {
+    /// As Linkerd's injector writes it, with every service on one loopback port.
+    pub fn linkerd(plane: &Plane, control: std::net::SocketAddr, token: &std::path::Path) -> Env {
+        let mut env = Env::new(plane, "unix:/unused");
+        for name in ["CONTROL_ADDR", "CONTROL_NAME", "TOKEN_FROM"] {
+            env.0.remove(&format!("GOSSAMER_PROXY_{name}"));
+        }
+        for name in ["DESTINATION", "POLICY", "IDENTITY"] {
+            env.set(&format!("LINKERD2_PROXY_{name}_SVC_ADDR"), &control.to_string());
+        }
+        env.set("LINKERD2_PROXY_IDENTITY_TOKEN_FILE", token.to_str().unwrap());
+        env.set("LINKERD2_PROXY_DESTINATION_PROFILE_NETWORKS", "127.64.0.0/10");
+        env
+    }
+
     pub fn new(plane: &Plane, control: &str) -> Env {
         let mut env = Env(BTreeMap::new());
         env.set("GOSSAMER_PROXY_CONTROL_ADDR", control);
@@ -71,6 +85,10 @@ pub struct Sidecar {
 
 impl Sidecar {
     pub async fn start(env: Env) -> Sidecar {
+        Sidecar::start_at(env, Wall::system()).await
+    }
+
+    pub async fn start_at(env: Env, wall: Wall) -> Sidecar {
         let settings = Arc::new(Settings::from_strings(&env).unwrap());
         let (ours, theirs) = Pair::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
@@ -93,7 +111,7 @@ impl Sidecar {
             asks: asked,
             tell: Box::new(move |news| tell.send(news).unwrap_or_default()),
             end: Box::new(move |code| end.send(Some(code)).unwrap_or_default()),
-            wall: Wall::system(),
+            wall,
         };
         spawn_local(async move { thread::run(start).await.unwrap() });
         let shared = shared.recv().await.unwrap();

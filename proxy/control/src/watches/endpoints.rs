@@ -27,6 +27,7 @@ impl Watcher {
             path: authority.to_string(),
             context_token: self.config.control.context_token.clone(),
         };
+        let subject = format!("endpoints of {authority}");
         let mut table = EndpointTable::new();
         let quiet = Notify::new();
         follow(self.destination.clone(), wire::method::DESTINATION_GET, &request, &quiet, |event: Event<Update>| {
@@ -37,13 +38,14 @@ impl Watcher {
                     }
                     match table.apply(&message) {
                         Ok(applied) => {
-                            for invalid in &applied.rejected {
-                                telemetry::warn!("an endpoint of {authority} cannot be used: {invalid}");
+                            match applied.rejected.first() {
+                                Some(invalid) => self.notes.rejected(&subject, invalid),
+                                None => self.notes.clear(&subject),
                             }
                             answer.borrow_mut().good(applied.endpoints);
                         }
                         Err(invalid) => {
-                            telemetry::warn!("an update of {authority} cannot be used: {invalid}");
+                            self.notes.rejected(&subject, &invalid);
                             answer.borrow_mut().bad(Unavailable::Invalid(invalid.to_string().into()));
                         }
                     }

@@ -22,14 +22,18 @@ impl Watcher {
     /// Never returns.
     pub(super) async fn inbound(self, port: u16, answer: Rc<RefCell<Answer<Arc<ServerPolicy>>>>) {
         let request = PortSpec { workload: self.config.policy.workload.clone(), port: u32::from(port) };
+        let subject = format!("the policy of port {port}");
         let quiet = Notify::new();
         follow(self.policy.clone(), wire::method::INBOUND_WATCH_PORT, &request, &quiet, |event: Event<Server>| {
             let mut answer = answer.borrow_mut();
             match event {
                 Event::Message { message, .. } => match wire::inbound::server(&message) {
-                    Ok(policy) => answer.good(Arc::new(policy)),
+                    Ok(policy) => {
+                        self.notes.clear(&subject);
+                        answer.good(Arc::new(policy));
+                    }
                     Err(invalid) => {
-                        telemetry::warn!("the policy of port {port} cannot be used: {invalid}");
+                        self.notes.rejected(&subject, &invalid);
                         answer.bad(Unavailable::Invalid(invalid.to_string().into()));
                     }
                 },

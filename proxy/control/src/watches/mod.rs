@@ -21,6 +21,7 @@ use tokio::task::AbortHandle;
 use crate::channel::Channel;
 use crate::grpc::Status;
 use crate::handover::News;
+use crate::notes::Notes;
 use answer::{Answer, Remembered};
 
 /// What every watch needs.
@@ -29,6 +30,7 @@ pub struct Watcher {
     pub config: Arc<Settings>,
     pub destination: Channel,
     pub policy: Channel,
+    pub notes: Notes,
 }
 
 /// Every refusal of the control plane's is the same to traffic: there is no answer.

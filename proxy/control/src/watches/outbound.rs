@@ -19,6 +19,7 @@ use super::answer::Answer;
 use super::{Watcher, unavailable};
 use crate::follow::{Event, Retry, follow};
 use crate::grpc::Code;
+use crate::notes::Notes;
 
 /// An address nobody has a policy for may get one later.
 const ASK_AGAIN: Duration = Duration::from_secs(10);
@@ -39,6 +40,7 @@ struct Halves {
     policy: Part<Arc<OutboundPolicy>>,
     profile: Part<Profile>,
     answer: Rc<RefCell<Answer<Arc<OutboundPolicy>>>>,
+    notes: Notes,
 }
 
 impl Watcher {
@@ -56,6 +58,7 @@ impl Watcher {
             policy: Part::Waiting,
             profile: if asks_profile { Part::Waiting } else { Part::Absent },
             answer,
+            notes: self.notes.clone(),
         });
         // A profile that changes may mean that the address has become somebody: the policy is asked for again.
         let nudge = Notify::new();
@@ -77,7 +80,7 @@ impl Watcher {
             let mut halves = halves.borrow_mut();
             let (part, retry) = match event {
                 Event::Message { message, .. } => match wire::outbound::policy(&message) {
-                    Ok(policy) => (Part::Known(Arc::new(policy)), Retry::Soon),
+                    Ok(policy) => (halves.good("policy", Arc::new(policy)), Retry::Soon),
                     Err(invalid) => (halves.rejected("policy", &invalid), Retry::Soon),
                 },
                 Event::Failed(status) => match status.code {
@@ -111,7 +114,7 @@ impl Watcher {
                 let mut halves = halves.borrow_mut();
                 let (part, retry) = match event {
                     Event::Message { message, .. } => match wire::destination::profile(&message) {
-                        Ok(profile) => (Part::Known(profile), Retry::Soon),
+                        Ok(profile) => (halves.good("profile", profile), Retry::Soon),
                         Err(invalid) => (halves.rejected("profile", &invalid), Retry::Soon),
                     },
                     Event::Failed(status) => match status.code {
@@ -135,9 +138,18 @@ impl Watcher {
 }
 
 impl Halves {
+    fn good<T>(&self, what: &str, value: T) -> Part<T> {
+        self.notes.clear(&self.subject(what));
+        Part::Known(value)
+    }
+
     fn rejected<T>(&self, what: &str, invalid: &wire::Invalid) -> Part<T> {
-        telemetry::warn!("the {what} of {} cannot be used: {invalid}", self.address);
+        self.notes.rejected(&self.subject(what), invalid);
         Part::Failed(Unavailable::Invalid(invalid.to_string().into()))
+    }
+
+    fn subject(&self, what: &str) -> String {
+        format!("the {what} of {}", self.address)
     }
 
     fn tell(&self) {
