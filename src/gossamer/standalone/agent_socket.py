@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from gossamer.kit.budget import Budget, Rate
+from gossamer.kit.logs import escaped
 from gossamer.kit.peer import Credentials, credentials
 from gossamer.kit.unix import listen
 from gossamer.model.mesh import Mesh
@@ -248,4 +249,4 @@ def _ports(text: str) -> tuple[int, ...]:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return escaped(" ".join(text.split()))
