@@ -71,6 +71,16 @@ impl Listeners {
     }
 }
 
+impl Listeners {
+    /// The application of a workload without a namespace cannot be behind our own inbound port.
+    pub fn is_inbound_port(&self, port: u16) -> bool {
+        let inbound = |(kind, listener): &(Kind, TcpListener)| {
+            *kind == Kind::Inbound && listener.local_addr().is_ok_and(|own| own.port() == port)
+        };
+        self.all.iter().any(inbound)
+    }
+}
+
 impl Engine {
     /// A listener has connections.
     pub fn accept(&mut self, index: usize) {

@@ -92,6 +92,9 @@ impl Engine {
     /// Begins to connect to the application's port.
     pub fn reach_app(&mut self, local: SocketAddr, waiter: Waiter) -> Result<Reach, Cause> {
         let App::Inside(inside) = &mut self.app else {
+            if self.listeners.is_inbound_port(local.port()) {
+                return Err(Cause::new(Reason::Loop, "the destination is this sidecar"));
+            }
             return Socket::connect(local, None).map(Reach::Connecting).map_err(|error| Cause::of(&error));
         };
         let v6 = inside.on_v6.contains(&local.port());

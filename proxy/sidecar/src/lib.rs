@@ -29,6 +29,7 @@ pub mod plan;
 pub mod pool;
 pub mod side;
 pub mod socket;
+pub mod start;
 pub mod tls;
 pub mod upstream;
 pub mod wheel;

@@ -118,9 +118,6 @@ fn connect_inbound(engine: &mut Engine, id: ConnId, called: std::rc::Rc<crate::s
         }
     };
     let edge = engine.inbound_edge(&called, telemetry::Protocol::Tcp, permit.server(), None, Some(permit.authorization()));
-    if engine.listeners.is_own(called.local) {
-        return Err(Cause::new(Reason::Loop, "the destination is this sidecar"));
-    }
     let Some(mut dialled) = engine.dial_app(called.local, Waiter::Conn(id))? else { return Ok(None) };
     dialled.edge = Some(edge);
     Ok(Some(dialled))

@@ -157,9 +157,6 @@ impl Engine {
 
     /// Begins to connect to the application; `None` when the waiter must wait for a socket.
     pub fn dial_app(&mut self, local: SocketAddr, waiter: Waiter) -> Result<Option<Dialled>, Cause> {
-        if self.listeners.is_own(local) {
-            return Err(Cause::new(Reason::Loop, "the destination is this sidecar"));
-        }
         match self.reach_app(local, waiter)? {
             Reach::Wait => Ok(None),
             Reach::Connecting(socket) => {
