@@ -110,9 +110,10 @@ class _Draft:
     def done(self) -> Snapshot:
         for (kind, cluster, namespace), names in self.copied.items():
             if not names:
-                table = dict(self.tables[kind])
-                table.pop((cluster, namespace))
+                table = {place: kept for place, kept in self.tables[kind].items() if place != (cluster, namespace)}
                 self.tables[kind] = table
+                if not table:
+                    del self.tables[kind]
         return Snapshot(self.base.mesh, self.tables, self.base.addresses if self.addresses is None else self.addresses)
 
     def _names(self, kind: Kind[Any], key: Key) -> dict[str, Any]:

@@ -1,0 +1,96 @@
+"""Laws of the flow: resources → snapshot → configuration."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from ipaddress import ip_address
+from random import Random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gossamer.compile import Memo, compile
+from gossamer.model.change import Put, Remove, Replace
+from gossamer.model.kinds import Object
+from gossamer.model.mesh import Mesh
+from gossamer.model.names import Key
+from gossamer.model.service import Service
+from gossamer.model.snapshot import Snapshot
+from gossamer.model.subscription import Names, Subscription
+from gossamer.model.workload import ExternalWorkload, Workload
+from gossamer.state import State
+from tests.laws.worlds import objects, subscriptions, worlds
+
+
+@given(worlds, st.randoms(use_true_random=False), st.lists(objects, max_size=4))
+def test_any_order_of_changes_gives_the_same_snapshot(
+    world: list[Object], random: Random, passing: list[Object]
+) -> None:
+    """However the objects came, and whatever came and went meanwhile."""
+    shuffled = list(world)
+    random.shuffle(shuffled)
+    places = {(one.kind, one.key) for one in world}
+    state = State(("only",), Mesh(), lambda call: None)
+    for one in passing:
+        state.apply("only", Put(one))
+        assert state.snapshot is state.snapshot
+    for one in passing:
+        if (one.kind, one.key) not in places:
+            state.apply("only", Remove(one.kind, one.key))
+    for one in shuffled:
+        state.apply("only", Put(one))
+
+    assert state.snapshot == Snapshot().changed(world)
+
+
+@given(worlds, worlds)
+def test_a_replacement_leaves_nothing_of_what_was_before(before: list[Object], after: list[Object]) -> None:
+    state = State(("only",), Mesh(), lambda call: None)
+    state.apply("only", Replace(tuple(before)))
+    assert state.snapshot == Snapshot().changed(before)
+    state.apply("only", Replace(tuple(after)))
+
+    assert state.snapshot == Snapshot().changed(after)
+
+
+@given(worlds, subscriptions, objects)
+def test_an_unrelated_resource_never_changes_a_configuration(
+    world: list[Object], subscription: Subscription, other: Object
+) -> None:
+    """What lies in a namespace and at an address that nobody refers to is nobody's business but the names'."""
+    far = _elsewhere(other)
+    snapshot = Snapshot().changed(world)
+
+    if not isinstance(subscription, Names):
+        assert compile(snapshot.changed([far]), subscription) == compile(snapshot, subscription)
+
+
+@given(worlds, subscriptions, st.lists(objects, max_size=6))
+def test_what_is_remembered_is_what_would_be_computed(
+    world: list[Object], subscription: Subscription, changes: list[Object]
+) -> None:
+    snapshot = Snapshot().changed(world)
+    memo = Memo(subscription, snapshot)
+    for change in changes:
+        snapshot = snapshot.changed([change])
+        before = memo.value
+        changed = memo.update(snapshot)
+
+        assert memo.value == compile(snapshot, subscription)
+        assert changed == (memo.value != before)
+        assert changed or memo.value is before
+
+
+@given(worlds, subscriptions)
+def test_compiling_twice_gives_equal_answers(world: list[Object], subscription: Subscription) -> None:
+    assert compile(Snapshot().changed(world), subscription) == compile(Snapshot().changed(world[::-1]), subscription)
+
+
+def _elsewhere(one: Object) -> Object:
+    """The same object where nothing refers to it: in another cluster, at an address nobody asks about."""
+    key = Key("elsewhere", one.key.namespace, one.key.name)
+    if isinstance(one, Workload | ExternalWorkload):
+        return replace(one, key=key, addresses=(ip_address("192.0.2.99"),))
+    if isinstance(one, Service):
+        return replace(one, key=key, cluster_ips=())
+    return replace(one, key=key)
