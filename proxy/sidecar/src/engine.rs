@@ -250,7 +250,12 @@ impl Engine {
 
     fn renewed(&mut self, credentials: Arc<Credentials>) {
         let first = self.credentials.replace(credentials).is_none();
-        if first { self.open_listeners() } else { self.retire_links() }
+        if first {
+            self.open_listeners();
+            self.ask(Ask::Listening);
+        } else {
+            self.retire_links();
+        }
     }
 
     pub fn later(&mut self, task: Task) {

@@ -8,7 +8,7 @@ use std::io::{Read, Write};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::http::*;
+use common::h1::*;
 use common::*;
 
 /// Runs a test without and with a second sidecar.

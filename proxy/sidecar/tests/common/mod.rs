@@ -2,7 +2,7 @@
 //! table, programs on loopback. No redirect: clients say where they were going.
 #![allow(dead_code, clippy::unwrap_used, clippy::expect_used)]
 
-pub mod http;
+pub mod h1;
 
 use std::collections::HashMap;
 use std::io::{Read, Write};
