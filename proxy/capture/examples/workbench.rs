@@ -104,11 +104,15 @@ fn sidecar() -> ExitCode {
     if behaviour == "never" {
         std::thread::sleep(std::time::Duration::from_secs(60));
     }
-    (&launcher).write_all(b"ready\n").unwrap();
+    (&launcher).write_all(if behaviour == "plain" { b"ready\n" } else { b"ready quiet\n" }).unwrap();
     for line in lines.map_while(Result::ok) {
         eprintln!("stub heard {line}");
+        if line == "quiet" && behaviour != "stubborn" {
+            (&launcher).write_all(b"quiet\n").unwrap();
+        }
         if line == "drain" && behaviour != "stubborn" {
             (&launcher).write_all(b"drained\n").unwrap();
+            return ExitCode::SUCCESS;
         }
     }
     eprintln!("stub ends");

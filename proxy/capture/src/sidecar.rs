@@ -1,5 +1,9 @@
 //! The sidecar as a process: started outside the workload's namespaces, with its listeners, and the lines it speaks.
 //!
+//! It says `token` (answered `token TOKEN`), `ready` or `ready quiet` (it understands `quiet`), `quiet` and `drained`. It
+//! hears `quiet`: answer what peers have asked, stay, and say `quiet`; and `drain`: deliver what is left, end. When its
+//! line ends, so does it.
+//!
 //! It lives in a session of its own (keys of the terminal do not reach it), dies with the launcher, and writes only to
 //! the log file. What it does with its descriptors is its own business.
 
@@ -29,7 +33,11 @@ const PIPE: i32 = 13;
 pub enum Said {
     /// It wants a join token.
     Token,
-    Ready,
+    Ready {
+        tells_quiet: bool,
+    },
+    /// Nothing that a peer asked is unanswered.
+    Quiet,
     Drained,
 }
 
@@ -83,13 +91,6 @@ impl Sidecar {
         }
     }
 
-    /// The last word: finish what is under way and end.
-    pub fn finish(&self) {
-        if let Some(control) = &self.control {
-            rustix::net::shutdown(control, rustix::net::Shutdown::Write).ok();
-        }
-    }
-
     pub fn kill(&self) {
         rustix::process::kill_process(self.pid, Signal::KILL).ok();
     }
@@ -110,7 +111,9 @@ impl Sidecar {
                 let line: Vec<u8> = self.incoming.drain(..=end).collect();
                 said.extend(match line.trim_ascii() {
                     b"token" => Some(Said::Token),
-                    b"ready" => Some(Said::Ready),
+                    b"ready" => Some(Said::Ready { tells_quiet: false }),
+                    b"ready quiet" => Some(Said::Ready { tells_quiet: true }),
+                    b"quiet" => Some(Said::Quiet),
                     b"drained" => Some(Said::Drained),
                     _ => None,
                 });

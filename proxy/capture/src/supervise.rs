@@ -30,6 +30,8 @@ const READY_PATIENCE: Duration = Duration::from_secs(10);
 const AGAIN_PATIENCE: Duration = Duration::from_secs(30);
 const WITHDRAW_PATIENCE: Duration = Duration::from_secs(2);
 const DRAIN_PATIENCE: Duration = Duration::from_secs(3);
+/// For a sidecar that cannot say when it is quiet: requests that were on their way have arrived by then.
+const SETTLE: Duration = Duration::from_millis(500);
 const FINISH_PATIENCE: Duration = Duration::from_secs(2);
 const FLUSH_PATIENCE: Duration = Duration::from_millis(500);
 const BYE_PATIENCE: Duration = Duration::from_millis(500);
@@ -78,9 +80,9 @@ enum Phase {
     /// The child tests the capture and becomes the program.
     Testing,
     Running,
-    /// SIGTERM came: the endpoint is being withdrawn, then the sidecar drains, then the program hears of it.
+    /// SIGTERM came: the endpoint is being withdrawn, then what peers have asked is answered, then the program hears.
     Withdrawing,
-    Draining,
+    Quieting,
     Terminated,
     /// The program is gone: the sidecar delivers what is left.
     Finishing,
@@ -114,7 +116,7 @@ pub struct Launcher {
     status: Option<WaitStatus>,
     stopped: Option<Instant>,
     terminated_at: Option<Instant>,
-    drained: bool,
+    tells_quiet: bool,
     ready_at: Instant,
     ending: Option<Ending>,
 }
@@ -159,7 +161,7 @@ impl Launcher {
             status: None,
             stopped: None,
             terminated_at: None,
-            drained: false,
+            tells_quiet: false,
             ready_at: now,
             ending: None,
         }
@@ -286,8 +288,8 @@ impl Launcher {
             Phase::Testing => {
                 self.fail(Failure::new("the test of the capture did not end; the program was not started"))
             }
-            Phase::Withdrawing => self.drain(),
-            Phase::Draining => self.terminate_program(),
+            Phase::Withdrawing => self.quiet(),
+            Phase::Quieting => self.terminate_program(),
             Phase::Finishing => {
                 self.sidecar.iter().for_each(Sidecar::kill);
                 self.leave();
@@ -349,8 +351,15 @@ impl Launcher {
         for said in said {
             match said {
                 Said::Token => self.give_token(),
-                Said::Ready => self.sidecar_is_ready(),
-                Said::Drained => self.sidecar_drained(),
+                Said::Ready { tells_quiet } => {
+                    self.tells_quiet = tells_quiet;
+                    self.sidecar_is_ready();
+                }
+                Said::Quiet if self.phase == Phase::Quieting => self.terminate_program(),
+                Said::Quiet => {}
+                // It has said everything but its last report.
+                Said::Drained if self.phase == Phase::Finishing => self.deadline = Some(self.now + FLUSH_PATIENCE),
+                Said::Drained => {}
             }
         }
     }
@@ -386,16 +395,6 @@ impl Launcher {
         }
     }
 
-    fn sidecar_drained(&mut self) {
-        self.drained = true;
-        match self.phase {
-            Phase::Draining => self.terminate_program(),
-            // It says so before its last report is on its way.
-            Phase::Finishing => self.deadline = Some(self.now + FLUSH_PATIENCE),
-            _ => {}
-        }
-    }
-
     fn sidecar_ended(&mut self, status: WaitStatus) {
         let lived = self.sidecar.take().map_or(Duration::ZERO, |sidecar| self.now.duration_since(sidecar.started));
         self.sidecar_ready = false;
@@ -410,7 +409,7 @@ impl Launcher {
             Phase::Starting | Phase::Testing => self.fail(Failure::new(self.with_reason(&how))),
             Phase::Finishing => self.leave(),
             Phase::Leaving => {}
-            Phase::Draining => self.terminate_program(),
+            Phase::Quieting => self.terminate_program(),
             Phase::Running | Phase::Withdrawing | Phase::Terminated => {
                 if lived >= HEALTHY {
                     self.restart_pause = Duration::ZERO;
@@ -454,11 +453,11 @@ impl Launcher {
         for event in events {
             match event {
                 Event::Answered(Asked::Token, Ok(token)) => self.answer_token(&token),
-                Event::Answered(Asked::Withdraw, _) if self.phase == Phase::Withdrawing => self.drain(),
+                Event::Answered(Asked::Withdraw, _) if self.phase == Phase::Withdrawing => self.quiet(),
                 Event::Answered(Asked::Bye, _) => self.end(),
                 Event::Answered(asked, Err(why)) => {
                     self.token_wanted |= asked == Asked::Token;
-                    self.parts.journal.warn(&format!("the control plane refused {asked:?}: {why}"));
+                    self.once(format!("the control plane refused {asked:?}: {why}"));
                 }
                 Event::Answered(_, Ok(_)) => {}
                 Event::Lost => self.agent_lost(),
@@ -480,7 +479,7 @@ impl Launcher {
         // A question that will not be answered now is asked again.
         self.token_wanted = self.sidecar.is_some() && !self.sidecar_ready;
         match self.phase {
-            Phase::Withdrawing => self.drain(),
+            Phase::Withdrawing => self.quiet(),
             Phase::Leaving => self.end(),
             _ => {}
         }
@@ -669,20 +668,22 @@ impl Launcher {
                 self.deadline = Some(self.now + WITHDRAW_PATIENCE);
                 let asked = self.published.take().is_some() && self.ask(Asked::Withdraw, "withdraw");
                 if !asked && self.phase == Phase::Withdrawing && !self.parts.agent.awaits(Asked::Withdraw) {
-                    self.drain();
+                    self.quiet();
                 }
             }
             _ if echo => {}
-            Phase::Withdrawing | Phase::Draining => self.terminate_program(),
+            Phase::Withdrawing | Phase::Quieting => self.terminate_program(),
             _ => self.pass_on(signals::TERMINATE),
         }
     }
 
-    fn drain(&mut self) {
-        self.phase = Phase::Draining;
-        self.deadline = Some(self.now + DRAIN_PATIENCE);
+    fn quiet(&mut self) {
+        self.phase = Phase::Quieting;
         match &self.sidecar {
-            Some(sidecar) if self.sidecar_ready => sidecar.say("drain"),
+            Some(sidecar) if self.sidecar_ready => {
+                sidecar.say("quiet");
+                self.deadline = Some(self.now + if self.tells_quiet { DRAIN_PATIENCE } else { SETTLE });
+            }
             _ => self.terminate_program(),
         }
     }
@@ -755,12 +756,7 @@ impl Launcher {
         (self.phase, self.deadline) = (Phase::Finishing, Some(self.now + FINISH_PATIENCE));
         self.restart_at = None;
         match &self.sidecar {
-            Some(sidecar) if self.sidecar_ready => {
-                if !self.drained {
-                    sidecar.say("drain");
-                }
-                sidecar.finish();
-            }
+            Some(sidecar) if self.sidecar_ready => sidecar.say("drain"),
             Some(sidecar) => sidecar.kill(),
             None => self.leave(),
         }

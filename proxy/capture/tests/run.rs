@@ -1,5 +1,7 @@
 //! `gossamer-proxy run` with real programs and a stub sidecar, as root and as an ordinary user.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod harness;
 
 use std::time::{Duration, Instant};
@@ -369,7 +371,7 @@ fn inbound_file(user: User) -> String {
 // --- living and ending -----------------------------------------------------------------------------------------------
 
 #[test]
-fn sigterm_withdraws_then_drains_then_reaches_the_program() {
+fn sigterm_withdraws_then_answers_what_was_asked_then_reaches_the_program() {
     for user in users() {
         let script =
             "trap 'cp log seen; exit 5' TERM; $WB serve 127.0.0.1:7500 >/dev/null 2>&1 & while :; do sleep 0.05; done";
@@ -380,7 +382,7 @@ fn sigterm_withdraws_then_drains_then_reaches_the_program() {
         let agent = workload.agent.clone();
         let done = workload.finish_keeping(|| {
             let seen = std::fs::read_to_string(directory.join("seen")).unwrap();
-            assert!(seen.contains("stub heard drain"), "the program heard before the sidecar");
+            assert!(seen.contains("stub heard quiet"), "the program heard before the sidecar");
         });
         assert_eq!(done.code(), Some(5));
         assert_eq!(agent.lines(), ["listening 7500", "withdraw", "bye", "(closed)"]);

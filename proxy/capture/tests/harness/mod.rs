@@ -201,27 +201,9 @@ impl Plan {
     }
 
     pub fn start(self) -> Workload {
-        let directory = std::env::temp_dir().join(format!(
-            "gossamer-test-{}-{}",
-            std::process::id(),
-            COUNTER.fetch_add(1, Ordering::Relaxed)
-        ));
-        std::fs::create_dir_all(directory.join("state")).unwrap();
-        std::fs::write(directory.join("state/key"), "SECRET").unwrap();
-        std::fs::write(directory.join("input"), "typed\n").unwrap();
-        for path in [&directory, &directory.join("state"), &directory.join("state/key")] {
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
-        }
-        let at = directory.display();
-        let config = format!(
-            "workload=w-1\nnamespace=default\naddress=127.64.1.2\ninbound_port=4143\ntoken=first\nsession=secret\n\
-             agent_socket={at}/agent.sock\nhide={at}/state\nlog_file={at}/log\ncaptured=127.64.0.0/10\n{}",
-            self.config
-        );
-        std::fs::write(directory.join("config"), config).unwrap();
-        let (ours, theirs) = UnixStream::pair().unwrap();
         let agent = Agent::default();
-        agent.serve(ours);
+        let (directory, theirs) = directory_of(&self.config, &agent);
+        let at = directory.display();
         // The agent's connection comes as the shell's stdin, so that no other test's child inherits it.
         let script = format!(
             "exec 4<&0 3<{at}/config 0<{}; {}exec \"$@\" {}",
@@ -234,14 +216,44 @@ impl Plan {
         command.args(["run", "--config-fd", "3", "--agent-fd", "4", "--"]).args(&self.command);
         command.stdin(Stdio::from(OwnedFd::from(theirs))).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.current_dir(&directory).process_group(0);
-        if self.user == User::Nobody {
-            command.uid(NOBODY).gid(NOBODY);
-        }
+        run_as(self.user, &mut command);
         Workload { child: Some(command.spawn().unwrap()), agent, directory }
     }
 
     pub fn output(self) -> Finished {
         self.start().finish()
+    }
+}
+
+/// A directory with the launcher's configuration, and the launcher's end of its agent's connection.
+pub fn directory(config: &str) -> (PathBuf, UnixStream) {
+    directory_of(config, &Agent::default())
+}
+
+fn directory_of(config: &str, agent: &Agent) -> (PathBuf, UnixStream) {
+    let number = COUNTER.fetch_add(1, Ordering::Relaxed);
+    let directory = std::env::temp_dir().join(format!("gossamer-test-{}-{number}", std::process::id()));
+    std::fs::remove_dir_all(&directory).ok();
+    std::fs::create_dir_all(directory.join("state")).unwrap();
+    std::fs::write(directory.join("state/key"), "SECRET").unwrap();
+    std::fs::write(directory.join("input"), "typed\n").unwrap();
+    for path in [&directory, &directory.join("state"), &directory.join("state/key")] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let at = directory.display();
+    let config = format!(
+        "workload=w-1\nnamespace=default\naddress=127.64.1.2\ninbound_port=4143\ntoken=first\nsession=secret\n\
+         agent_socket={at}/agent.sock\nhide={at}/state\nlog_file={at}/log\ncaptured=127.64.0.0/10\n{config}"
+    );
+    std::fs::write(directory.join("config"), config).unwrap();
+    let (ours, theirs) = UnixStream::pair().unwrap();
+    agent.serve(ours);
+    (directory, theirs)
+}
+
+pub fn run_as(user: User, command: &mut Command) {
+    if user == User::Nobody {
+        command.uid(NOBODY).gid(NOBODY);
     }
 }
 
