@@ -4,9 +4,9 @@ use codec::h2::Reason as H2Reason;
 use codec::{Body, Field, Response, Version, translate};
 use telemetry::{Author, Reason};
 
+use crate::drive::Driver;
 use crate::engine::{Engine, Task};
 use crate::exchange::{Dir, ExchangeId, Piece};
-use crate::drive::Driver;
 use crate::failure::Failure;
 use crate::plan::{self, Plan, Said};
 use crate::side::Side;

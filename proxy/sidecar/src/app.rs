@@ -38,14 +38,8 @@ pub struct Inside {
 
 impl App {
     pub fn inside(factory: Client) -> App {
-        let inside = Inside {
-            factory,
-            v4: vec![],
-            v6: vec![],
-            asked: [0; 2],
-            waiting: VecDeque::new(),
-            on_v6: HashSet::new(),
-        };
+        let inside =
+            Inside { factory, v4: vec![], v6: vec![], asked: [0; 2], waiting: VecDeque::new(), on_v6: HashSet::new() };
         App::Inside(Box::new(inside))
     }
 

@@ -218,9 +218,8 @@ impl Engine {
     /// Registers every listener; from now on connections come.
     pub fn open_listeners(&mut self) {
         let registry = &self.registry;
-        self.listeners.open(|index, socket| {
-            registry.register(socket, Token(LISTENER as usize + index), mio::Interest::READABLE)
-        });
+        self.listeners
+            .open(|index, socket| registry.register(socket, Token(LISTENER as usize + index), mio::Interest::READABLE));
     }
 
     fn timer(&mut self, timer: Timer) {

@@ -306,7 +306,7 @@ impl Engine {
         let mut head = stored.view();
         let over_http2 = matches!(self.conns.get(conn).map(|conn| &conn.driver), Some(Driver::Http2(_)));
         let client_id = exchange.side.client_id().cloned();
-                let authority = exchange.plan.authority();
+        let authority = exchange.plan.authority();
         let (mesh, whole) = (exchange.mesh, exchange.requesting.is_only_end());
         if let Some(authority) = &authority {
             head.authority = authority.as_bytes();
@@ -369,7 +369,8 @@ impl Engine {
         }
         exchange.up = Up::None;
         let untouched = exchange.requesting.moved == 0 && !exchange.answered;
-        let repeatable = matches!(exchange.head.view().method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE");
+        let repeatable =
+            matches!(exchange.head.view().method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE");
         if untouched && reused && repeatable && exchange.attempts < ATTEMPTS {
             exchange.requesting.sent_end = false;
             exchange.attempts += 1;
@@ -412,7 +413,10 @@ impl Engine {
             server.current = None;
         }
         let up = exchange.up;
-        exchange.failure.get_or_insert((Author::Application, if cause.reason == Reason::BadRequest { Reason::BadRequest } else { Reason::Cancelled }));
+        exchange.failure.get_or_insert((
+            Author::Application,
+            if cause.reason == Reason::BadRequest { Reason::BadRequest } else { Reason::Cancelled },
+        ));
         self.abandon(id, up, H2Reason::CANCEL);
         self.forget_exchange(id);
     }

@@ -104,7 +104,8 @@ pub fn server_data(engine: &mut Engine, id: ConnId, bytes: &[u8]) -> usize {
             }
             Some(Event::Request { head, end, .. }) => begin(engine, id, &head, end),
             Some(Event::Data { bytes: data, end, .. }) => {
-                let taken = exchange.map_or(data.len(), |it| engine.forward(it, Dir::Request, Piece::Data(data, end), false));
+                let taken =
+                    exchange.map_or(data.len(), |it| engine.forward(it, Dir::Request, Piece::Data(data, end), false));
                 if taken < data.len() {
                     used -= data.len() - taken;
                     unread(engine, id, data.len() - taken);
@@ -169,10 +170,23 @@ fn bad_request(engine: &mut Engine, id: ConnId, error: codec::h1::Error) {
     let informational = engine.options.informational_headers;
     let Some(conn) = engine.conns.get_mut(id) else { return };
     let out = conn.output.buffer(&mut engine.pool);
-    let head = Response { status: error.status(), body: codec::Body::Length(0), version: Version::Http11, ..Response::default() };
-    let extra: &[codec::Field<'_>] =
-        if informational { &[(b"l5d-proxy-error", failure.as_bytes()), (b"content-length", b"0")] } else { &[(b"content-length", b"0")] };
-    write::response(out, &head, extra, write::To { version: Version::Http11, answer: Answer::Other, persistent: false });
+    let head = Response {
+        status: error.status(),
+        body: codec::Body::Length(0),
+        version: Version::Http11,
+        ..Response::default()
+    };
+    let extra: &[codec::Field<'_>] = if informational {
+        &[(b"l5d-proxy-error", failure.as_bytes()), (b"content-length", b"0")]
+    } else {
+        &[(b"content-length", b"0")]
+    };
+    write::response(
+        out,
+        &head,
+        extra,
+        write::To { version: Version::Http11, answer: Answer::Other, persistent: false },
+    );
     engine.linger(id);
 }
 

@@ -18,12 +18,20 @@ pub struct Http2 {
     role: Role,
     /// Takes no new streams.
     leaving: bool,
+    /// When spent credits of the codec's limits were last given back, in nanoseconds.
+    calmed: u64,
 }
+
+/// How often that happens while anything does.
+const CALM: u64 = 1_000_000_000;
 
 enum Role {
     Server(Side),
     /// `mesh`: the peer is a sidecar that proved its name.
-    Client { upstream: UpstreamId, mesh: bool },
+    Client {
+        upstream: UpstreamId,
+        mesh: bool,
+    },
 }
 
 impl Http2 {
@@ -39,7 +47,7 @@ impl Http2 {
     }
 
     fn driver(config: Config, role: Role) -> Driver {
-        Driver::Http2(Box::new(Http2 { codec: Connection::new(config), role, leaving: false }))
+        Driver::Http2(Box::new(Http2 { codec: Connection::new(config), role, leaving: false, calmed: 0 }))
     }
 
     pub fn upstream(&self) -> Option<UpstreamId> {
@@ -86,6 +94,13 @@ pub fn data(engine: &mut Engine, id: ConnId, bytes: &[u8]) -> usize {
         handle(engine, id, event);
     }
     engine.heads = heads;
+    let now = engine.now;
+    if let Some(http2) = get(engine, id)
+        && now.saturating_sub(http2.calmed) >= CALM
+    {
+        http2.calmed = now;
+        http2.codec.calm();
+    }
     engine.touch(id);
     writable(engine, id);
     finish_leaving(engine, id);
@@ -171,7 +186,11 @@ pub fn failed(engine: &mut Engine, id: ConnId, cause: &Cause) {
     let streams: Vec<Stream> = http2.codec.open_streams().collect();
     for stream in streams {
         let Some(exchange) = engine.exchange_of(stream) else { continue };
-        if server { engine.break_exchange(exchange, Dir::Request, cause) } else { engine.upstream_failed(exchange, id, cause) }
+        if server {
+            engine.break_exchange(exchange, Dir::Request, cause)
+        } else {
+            engine.upstream_failed(exchange, id, cause)
+        }
     }
     if let (Some(upstream), true) = (upstream, opening) {
         engine.link_failed(id, upstream, cause);

@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use control::handover::Ask;
 use rules::inbound::{Protocol, Refusal, ServerPolicy, authorize_connection};
@@ -23,7 +24,9 @@ const LIMIT: usize = 4_096;
 struct Port {
     answer: Answer<ServerPolicy>,
     waiting: Vec<ConnId>,
+    /// Connections that hold it, and when the last one let go.
     users: u32,
+    unused_since: u64,
 }
 
 #[derive(Default)]
@@ -38,7 +41,7 @@ impl Engine {
             if self.ports.all.len() >= LIMIT {
                 return Err(Cause::new(Reason::LoadShed, "too many ports"));
             }
-            self.ports.all.insert(port, Port { answer: Answer::Waiting, waiting: vec![], users: 0 });
+            self.ports.all.insert(port, Port { answer: Answer::Waiting, waiting: vec![], users: 0, unused_since: 0 });
             self.ask(Ask::WatchInbound(port));
         }
         if let Some(held) = self.ports.all.get_mut(&port) {
@@ -51,19 +54,28 @@ impl Engine {
     }
 
     pub fn release_port(&mut self, port: u16) {
+        let now = self.now;
         let Some(held) = self.ports.all.get_mut(&port) else { return };
         held.users = held.users.saturating_sub(1);
-        if held.users == 0 {
+        if held.users == 0 && std::mem::replace(&mut held.unused_since, now) == 0 {
             let idle = self.options.inbound_idle;
             self.arm(idle, Timer::Port(port));
         }
     }
 
     pub fn port_timer(&mut self, port: u16) {
-        if self.ports.all.get(&port).is_some_and(|held| held.users == 0) {
-            self.ports.all.remove(&port);
-            self.ask(Ask::ForgetInbound(port));
+        let (now, idle) = (self.now, self.options.inbound_idle);
+        let Some(held) = self.ports.all.get_mut(&port) else { return };
+        let unused = Duration::from_nanos(now.saturating_sub(std::mem::take(&mut held.unused_since)));
+        if held.users > 0 {
+            return;
         }
+        if unused < idle {
+            held.unused_since = now.saturating_sub(unused.as_nanos() as u64).max(1);
+            return self.arm(idle - unused, Timer::Port(port));
+        }
+        self.ports.all.remove(&port);
+        self.ask(Ask::ForgetInbound(port));
     }
 
     pub fn inbound_policy(&self, port: u16) -> Answer<ServerPolicy> {
@@ -105,7 +117,8 @@ impl Engine {
             let Some(Side::Inbound(called)) = opaque::is_inbound_on(&conn.driver, port) else { continue };
             let called = called.clone();
             if authorize_connection(policy, &called.client).is_err() {
-                self.inbound_edge(&called, telemetry::Protocol::Tcp, &policy.meta, None, None).denied(Reason::Unauthorized);
+                self.inbound_edge(&called, telemetry::Protocol::Tcp, &policy.meta, None, None)
+                    .denied(Reason::Unauthorized);
                 self.fail(id, Cause::new(Reason::Unauthorized, "the policy changed"));
             }
         }

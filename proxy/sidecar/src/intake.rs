@@ -277,7 +277,9 @@ pub fn policy_known(engine: &mut Engine, id: ConnId) {
     match &side {
         Side::Outbound(caller) => match engine.outbound_policy(caller.destination) {
             Answer::Known(policy) => match policy.protocol {
-                outbound::Protocol::Opaque(_) | outbound::Protocol::Tls(_) => decide(engine, id, Some(Detected::Opaque)),
+                outbound::Protocol::Opaque(_) | outbound::Protocol::Tls(_) => {
+                    decide(engine, id, Some(Detected::Opaque))
+                }
                 outbound::Protocol::Http1(_) => decide(engine, id, Some(Detected::Http1)),
                 outbound::Protocol::Http2(_) | outbound::Protocol::Grpc(_) => decide(engine, id, Some(Detected::Http2)),
                 outbound::Protocol::Detect { timeout, .. } => begin_detect(engine, id, timeout),

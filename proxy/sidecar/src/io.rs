@@ -153,7 +153,11 @@ impl Engine {
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
                 Err(error) => return self.fail(id, Cause::of(&error)),
             };
-            if conn.tls.is_some() { self.decrypt(id, kept + count) } else { self.deliver_scratch(id, count) }
+            if conn.tls.is_some() {
+                self.decrypt(id, kept + count)
+            } else {
+                self.deliver_scratch(id, count)
+            }
             if count < share && !self.conns.get(id).is_some_and(|conn| conn.flags.closing) {
                 return;
             }
@@ -181,7 +185,11 @@ impl Engine {
                 if progress.used < count {
                     tls.received.push(&mut self.pool, &self.scratch[progress.used..count]);
                 }
-                if silent { tls.sealed.clear(&mut self.pool) } else { self.touch(id) }
+                if silent {
+                    tls.sealed.clear(&mut self.pool)
+                } else {
+                    self.touch(id)
+                }
                 if progress.established {
                     self.established(id);
                 }

@@ -98,7 +98,8 @@ fn connect_outbound(
             let edge = engine.outbound_tcp_edge(&policy.meta, &route.meta, &chosen.backend.meta, &endpoint);
             let port = endpoint.inbound_port.map(|_| endpoint.address.port());
             let dialled = engine.dial_endpoint(endpoint.dial(), endpoint.tls.as_ref(), port, None);
-            let mut dialled = dialled.inspect_err(|_| lease.into_iter().for_each(|lease| engine.lease_finished(lease)))?;
+            let mut dialled =
+                dialled.inspect_err(|_| lease.into_iter().for_each(|lease| engine.lease_finished(lease)))?;
             dialled.lease = lease;
             dialled.edge = Some(edge);
             Ok(Some(dialled))
@@ -106,18 +107,25 @@ fn connect_outbound(
     }
 }
 
-fn connect_inbound(engine: &mut Engine, id: ConnId, called: std::rc::Rc<crate::side::Called>) -> Result<Option<Dialled>, Cause> {
+fn connect_inbound(
+    engine: &mut Engine,
+    id: ConnId,
+    called: std::rc::Rc<crate::side::Called>,
+) -> Result<Option<Dialled>, Cause> {
     let Answer::Known(policy) = engine.inbound_policy(called.local.port()) else {
         return Err(Cause::new(Reason::NoPolicy, ""));
     };
     let permit = match policy::authorize_connection(&policy, &called.client) {
         Ok(permit) => permit,
         Err(refusal) => {
-            engine.inbound_edge(&called, telemetry::Protocol::Tcp, &policy.meta, None, None).denied(Reason::Unauthorized);
+            engine
+                .inbound_edge(&called, telemetry::Protocol::Tcp, &policy.meta, None, None)
+                .denied(Reason::Unauthorized);
             return Err(crate::inbound::cause_of(&refusal));
         }
     };
-    let edge = engine.inbound_edge(&called, telemetry::Protocol::Tcp, permit.server(), None, Some(permit.authorization()));
+    let edge =
+        engine.inbound_edge(&called, telemetry::Protocol::Tcp, permit.server(), None, Some(permit.authorization()));
     let Some(mut dialled) = engine.dial_app(called.local, Waiter::Conn(id))? else { return Ok(None) };
     dialled.edge = Some(edge);
     Ok(Some(dialled))

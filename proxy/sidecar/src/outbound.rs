@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use control::handover::Ask;
 use rules::meta::Meta;
@@ -49,8 +50,9 @@ pub struct Destination {
     address: SocketAddr,
     answer: Answer<OutboundPolicy>,
     waiting: Vec<ConnId>,
-    /// Connections that hold it.
+    /// Connections that hold it, and when the last one let go.
     users: u32,
+    unused_since: u64,
     /// Balancers that its policy needs.
     balancers: Vec<BalancerId>,
 }
@@ -79,7 +81,7 @@ impl Engine {
         }
         let answer = if host_port { Answer::Known(Arc::new(forwarded(address))) } else { Answer::Waiting };
         let waiting = if host_port { vec![] } else { vec![waiter] };
-        let destination = Destination { address, answer, waiting, users: 1, balancers: vec![] };
+        let destination = Destination { address, answer, waiting, users: 1, unused_since: 0, balancers: vec![] };
         let id = self.destinations.all.insert(destination);
         self.destinations.by_address.insert(address, id);
         if !host_port {
@@ -89,9 +91,14 @@ impl Engine {
     }
 
     pub fn release_destination(&mut self, id: DestId) {
+        let now = self.now;
         let Some(destination) = self.destinations.all.get_mut(id) else { return };
         destination.users = destination.users.saturating_sub(1);
         if destination.users == 0 {
+            // One entry in the wheel is enough; it looks at this.
+            if std::mem::replace(&mut destination.unused_since, now) != 0 {
+                return;
+            }
             let idle = self.options.outbound_idle;
             self.arm(idle, Timer::Destination(id));
         }
@@ -99,8 +106,15 @@ impl Engine {
 
     /// Unused for a while? Then the watch ends.
     pub fn destination_timer(&mut self, id: DestId) {
-        if self.destinations.all.get(id).is_none_or(|destination| destination.users > 0) {
+        let (now, idle) = (self.now, self.options.outbound_idle);
+        let Some(destination) = self.destinations.all.get_mut(id) else { return };
+        let unused = Duration::from_nanos(now.saturating_sub(std::mem::take(&mut destination.unused_since)));
+        if destination.users > 0 {
             return;
+        }
+        if unused < idle {
+            destination.unused_since = now.saturating_sub(unused.as_nanos() as u64).max(1);
+            return self.arm(idle - unused, Timer::Destination(id));
         }
         let Some(destination) = self.destinations.all.remove(id) else { return };
         self.destinations.by_address.remove(&destination.address);
@@ -119,7 +133,8 @@ impl Engine {
     pub fn outbound_news(&mut self, address: SocketAddr, policy: Result<Arc<OutboundPolicy>, Unavailable>) {
         let Some(id) = self.destinations.by_address.get(&address).copied() else { return };
         let needed = policy.as_ref().map(|policy| authorities(policy)).unwrap_or_default();
-        let balancers: Vec<_> = needed.into_iter().filter_map(|(authority, ewma)| self.hold_balancer(authority, ewma)).collect();
+        let balancers: Vec<_> =
+            needed.into_iter().filter_map(|(authority, ewma)| self.hold_balancer(authority, ewma)).collect();
         let Some(destination) = self.destinations.all.get_mut(id) else { return };
         if policy.is_err() && matches!(destination.answer, Answer::Known(_)) {
             return;
@@ -172,7 +187,7 @@ fn authorities(policy: &OutboundPolicy) -> Vec<(Arc<str>, rules::outbound::Ewma)
 /// A port of the host's loopback: bytes, unread, to where they were going.
 fn forwarded(address: SocketAddr) -> OutboundPolicy {
     let endpoint = rules::outbound::as_addressed(address);
-    let policy = rules::outbound::forward(Meta::Default("host-port".into()), endpoint, std::time::Duration::ZERO);
+    let policy = rules::outbound::forward(Meta::Default("host-port".into()), endpoint, Duration::ZERO);
     match policy.protocol {
         Protocol::Detect { opaque, .. } => OutboundPolicy { protocol: Protocol::Opaque(opaque), ..policy },
         _ => policy,

@@ -165,7 +165,9 @@ fn routed<M: Match>(
     let fields = head.fields;
     let list = FieldList(&fields);
     let Some(found) = route::find(routes, &request(head, &list)) else {
-        return Err(Failure::new(Author::Outbound, Reason::NoRoute, format!("no route of {} matches", parent.name())).into());
+        return Err(
+            Failure::new(Author::Outbound, Reason::NoRoute, format!("no route of {} matches", parent.name())).into()
+        );
     };
     let rule = found.rule;
     let matched = found.matched.and_then(prefix);
@@ -370,4 +372,3 @@ impl Engine {
         Some(self.metrics.edge(EdgeKey { server, route, ..key }))
     }
 }
-

@@ -50,7 +50,12 @@ impl Caller {
         Caller { destination, address, host_port, edges: RefCell::default() }
     }
 
-    pub fn known_edge(&self, route: &Arc<Meta>, endpoint: &Endpoint, protocol: telemetry::Protocol) -> Option<Arc<Edge>> {
+    pub fn known_edge(
+        &self,
+        route: &Arc<Meta>,
+        endpoint: &Endpoint,
+        protocol: telemetry::Protocol,
+    ) -> Option<Arc<Edge>> {
         let edges = self.edges.borrow();
         let found = edges.iter().find(|known| {
             Arc::ptr_eq(&known.route, route)
@@ -61,7 +66,13 @@ impl Caller {
         found.map(|known| known.edge.clone())
     }
 
-    pub fn remember_edge(&self, route: &Arc<Meta>, endpoint: &Endpoint, protocol: telemetry::Protocol, edge: Arc<Edge>) {
+    pub fn remember_edge(
+        &self,
+        route: &Arc<Meta>,
+        endpoint: &Endpoint,
+        protocol: telemetry::Protocol,
+        edge: Arc<Edge>,
+    ) {
         let mut edges = self.edges.borrow_mut();
         if edges.len() >= EDGES {
             edges.remove(0);

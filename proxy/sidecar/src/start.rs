@@ -52,7 +52,8 @@ impl From<control::StartError> for Failure {
 /// Reads the environment, and begins to log.
 pub fn settings() -> Result<Arc<Settings>, Failure> {
     let settings = Settings::from_env()?;
-    let filter = Filter::parse(&settings.log.level).map_err(|error| Failure { line: error.to_string(), code: settings::EXIT_CODE })?;
+    let filter = Filter::parse(&settings.log.level)
+        .map_err(|error| Failure { line: error.to_string(), code: settings::EXIT_CODE })?;
     let format = if settings.log.json { Format::Json } else { Format::Plain };
     let out = io::stderr().as_fd().try_clone_to_owned().map_err(|error| Failure::io("stderr", error))?;
     log::start(filter, format, out, Some(8 << 20));

@@ -51,7 +51,8 @@ pub trait Tls {
 }
 
 pub fn client(config: Arc<ClientConfig>, server_name: &str) -> Result<Box<dyn Tls>, Error> {
-    let name = ServerName::try_from(server_name.to_owned()).map_err(|_| format!("{server_name:?} is no server name"))?;
+    let name =
+        ServerName::try_from(server_name.to_owned()).map_err(|_| format!("{server_name:?} is no server name"))?;
     let session = UnbufferedClientConnection::new(config, name).map_err(|error| error.to_string())?;
     Ok(Box::new(Session { rustls: session, established: false, finished: false }))
 }
@@ -139,7 +140,8 @@ impl<C: Role> Tls for Session<C> {
     }
 
     fn seal(&mut self, plain: &[u8], wire: &mut Vec<u8>) -> Result<(), Error> {
-        let ConnectionState::WriteTraffic(mut traffic) = self.rustls.process(&mut []).state.map_err(|e| e.to_string())?
+        let ConnectionState::WriteTraffic(mut traffic) =
+            self.rustls.process(&mut []).state.map_err(|e| e.to_string())?
         else {
             return Err("the session cannot send".into());
         };

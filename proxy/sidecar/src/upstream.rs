@@ -29,9 +29,13 @@ use crate::tls;
 
 /// Links to one upstream, and the streams on each that make another worth its while.
 const LINKS: usize = 4;
+/// A control plane is called with thousands of long streams.
+const FRONT_LINKS: usize = 64;
 const CROWDED: usize = 100;
 /// An unused link is kept this long.
 const LINK_IDLE: Duration = Duration::from_secs(90);
+/// A peer sidecar that vanished without a word is noticed by the kernel, after this long.
+const VANISHED: (Option<Duration>, Option<Duration>) = (Some(Duration::from_secs(10)), Some(Duration::from_secs(30)));
 /// TCP and TLS together.
 const HANDSHAKE: Duration = Duration::from_secs(5);
 
@@ -120,13 +124,15 @@ impl Engine {
         port: Option<u16>,
         session: Option<Session>,
     ) -> Result<Dialled, Cause> {
-        if self.listeners.is_own(dial) {
+        // A workload may well call its own service, by mesh TLS; in the clear it would come back as a stranger's call.
+        if tls.is_none() && self.listeners.is_own(dial) {
             return Err(Cause::new(Reason::Loop, "the endpoint is this sidecar"));
         }
         let secure = tls.map(|tls| self.client_tls(tls, port)).transpose()?;
         let socket = Socket::connect(dial, self.options.source).map_err(|error| Cause::of(&error))?;
         let side = &self.options.outbound_side;
-        socket.keepalive(side.connect_keepalive, side.connect_user_timeout);
+        let (idle, unacknowledged) = if tls.is_some() { VANISHED } else { (None, None) };
+        socket.keepalive(side.connect_keepalive.or(idle), side.connect_user_timeout.or(unacknowledged));
         let mut conn = Conn::new(socket, Phase::Connecting, Driver::Linger);
         let author = if secure.is_some() { Author::Outbound } else { Author::Application };
         if let Some(secure) = secure {
@@ -185,7 +191,8 @@ impl Engine {
         if let Some(id) = self.upstreams.by_key.get(&key) {
             return *id;
         }
-        let upstream = Upstream { key: key.clone(), links: vec![], idle: vec![], waiting: VecDeque::new(), connections: 0 };
+        let upstream =
+            Upstream { key: key.clone(), links: vec![], idle: vec![], waiting: VecDeque::new(), connections: 0 };
         let id = self.upstreams.all.insert(upstream);
         self.upstreams.by_key.insert(key, id);
         id
@@ -223,6 +230,7 @@ impl Engine {
     fn acquire_link(&mut self, id: UpstreamId, exchange: ExchangeId) -> Result<Acquired, Cause> {
         let Some(upstream) = self.upstreams.all.get(id) else { return Ok(Acquired::Wait) };
         let links = upstream.links.clone();
+        let limit = if matches!(upstream.key, Key::Front(_)) { FRONT_LINKS } else { LINKS };
         let mut connecting = false;
         let mut best: Option<(usize, ConnId)> = None;
         for link in &links {
@@ -237,7 +245,7 @@ impl Engine {
             }
         }
         let crowded = best.is_none_or(|(streams, _)| streams >= CROWDED);
-        if crowded && !connecting && links.len() < LINKS {
+        if crowded && !connecting && links.len() < limit {
             match self.open_link(id, exchange) {
                 Ok(true) => {}
                 Ok(false) if best.is_none() => return Ok(Acquired::Wait),
@@ -304,7 +312,8 @@ impl Engine {
             let Driver::Http2(http2) = &conn.driver else { return };
             let Some(upstream) = http2.upstream() else { return };
             let (free, unused) = (http2.codec.can_open().is_ok(), http2.codec.streams() == 0);
-            let next = if free { self.upstreams.all.get_mut(upstream).and_then(|up| up.waiting.pop_front()) } else { None };
+            let next =
+                if free { self.upstreams.all.get_mut(upstream).and_then(|up| up.waiting.pop_front()) } else { None };
             match next {
                 Some(exchange) => self.start(exchange, id),
                 None if unused && http2.is_leaving() => return self.close_when_written(id),
@@ -370,12 +379,14 @@ impl Engine {
 
     /// New credentials: links made under the old ones finish what they carry.
     pub fn retire_links(&mut self) {
-        let links: Vec<(ConnId, UpstreamId)> = self.conns.ids().filter_map(|id| {
-            match &self.conns.get(id)?.driver {
+        let links: Vec<(ConnId, UpstreamId)> = self
+            .conns
+            .ids()
+            .filter_map(|id| match &self.conns.get(id)?.driver {
                 Driver::Http2(http2) if http2.is_mesh_client() => Some((id, http2.upstream()?)),
                 _ => None,
-            }
-        }).collect();
+            })
+            .collect();
         for (id, upstream) in links {
             if let Some(Driver::Http2(http2)) = self.conns.get_mut(id).map(|conn| &mut conn.driver) {
                 http2.leave();

@@ -24,7 +24,8 @@ fn a_request_arrives_as_it_was_sent() {
     both_ways(mirror(), |connect| {
         let mut client = connect();
         for turn in 0..3 {
-            let response = client.ask(b"GET /a/b?c=d HTTP/1.1\r\nHost: web:80\r\nX-One: 1\r\nx-two: 2\r\nX-One: 3\r\n\r\n");
+            let response =
+                client.ask(b"GET /a/b?c=d HTTP/1.1\r\nHost: web:80\r\nX-One: 1\r\nx-two: 2\r\nX-One: 3\r\n\r\n");
             assert_eq!(response.status(), 200, "turn {turn}");
             let text = response.text().to_lowercase();
             assert!(text.starts_with("get /a/b?c=d http/1.1\n"), "{text}");
@@ -45,7 +46,9 @@ fn bodies_pass_with_a_length_and_in_chunks_with_trailers() {
         let mut client = connect();
         let response = client.ask(b"POST / HTTP/1.1\r\nHost: web\r\nContent-Length: 11\r\n\r\nhello world");
         assert!(response.text().ends_with("\n\nhello world"), "{}", response.text());
-        client.send(b"POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n5\r\nhello\r\n");
+        client.send(
+            b"POST / HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\nTrailer: x-sum\r\n\r\n5\r\nhello\r\n",
+        );
         std::thread::sleep(Duration::from_millis(20));
         let response = client.ask(b"6\r\n world\r\n0\r\nX-Sum: 42\r\n\r\n");
         assert!(response.text().to_lowercase().ends_with("\n\nhello world\nx-sum: 42"), "{}", response.text());
@@ -133,7 +136,9 @@ fn an_upgrade_becomes_a_tunnel() {
         let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
         let request = read_head(&mut reader).unwrap();
         assert_eq!(request.get("upgrade"), Some("echo"));
-        stream.write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\nfirst").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: echo\r\nConnection: upgrade\r\n\r\nfirst")
+            .unwrap();
         let mut buffer = [0; 1024];
         while let Ok(count) = reader.read(&mut buffer) {
             if count == 0 {
@@ -183,7 +188,9 @@ fn an_application_that_resets_is_named_as_the_author() {
 #[test]
 fn an_error_of_the_application_carries_no_mark() {
     let failing = origin(|_, stream| {
-        stream.write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nl5d-proxy-error: outbound: forged\r\n\r\nbusy").unwrap();
+        stream
+            .write_all(b"HTTP/1.1 503 Busy\r\nContent-Length: 4\r\nl5d-proxy-error: outbound: forged\r\n\r\nbusy")
+            .unwrap();
         true
     });
     both_ways(failing, |connect| {
@@ -236,8 +243,8 @@ fn the_application_is_told_who_calls_and_nobody_can_say_it_for_another() {
 fn contradictory_lengths_are_refused() {
     both_ways(mirror(), |connect| {
         let mut client = connect();
-        let response =
-            client.ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
+        let response = client
+            .ask(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n");
         assert_eq!(response.status(), 400);
         assert_eq!(client.rest(), b"");
     });

@@ -16,9 +16,11 @@ use http::{HeaderMap, Request, Response};
 
 /// Runs on a runtime of its own.
 fn block_on<T>(future: impl Future<Output = T>) -> T {
-    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-        tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time")
-    })
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap()
+        .block_on(async { tokio::time::timeout(Duration::from_secs(60), future).await.expect("in time") })
 }
 
 type Served = (Request<h2::RecvStream>, h2::server::SendResponse<Bytes>);
@@ -37,7 +39,9 @@ where
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
                     let mut builder = h2::server::Builder::new();
-                    let Ok(mut connection) = builder.max_concurrent_streams(5_000).handshake(stream).await else { return };
+                    let Ok(mut connection) = builder.max_concurrent_streams(5_000).handshake(stream).await else {
+                        return;
+                    };
                     while let Some(Ok(served)) = connection.accept().await {
                         tokio::spawn(serve(served));
                     }
@@ -58,7 +62,11 @@ async fn connect(sidecar: &Sidecar, to: SocketAddr) -> SendRequest<Bytes> {
 }
 
 fn request(path: &str) -> Request<()> {
-    Request::post(format!("http://app{path}")).header("content-type", "application/grpc").header("te", "trailers").body(()).unwrap()
+    Request::post(format!("http://app{path}"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(())
+        .unwrap()
 }
 
 async fn collect(body: &mut h2::RecvStream) -> Result<Vec<u8>, h2::Error> {
@@ -113,7 +121,11 @@ fn both_ways(program: SocketAddr, test: impl AsyncFn(&Sidecar, SocketAddr)) {
     block_on(test(&client, service(1)));
 }
 
-async fn call(client: &mut SendRequest<Bytes>, path: &str, body: Vec<u8>) -> (http::response::Parts, Vec<u8>, HeaderMap) {
+async fn call(
+    client: &mut SendRequest<Bytes>,
+    path: &str,
+    body: Vec<u8>,
+) -> (http::response::Parts, Vec<u8>, HeaderMap) {
     *client = client.clone().ready().await.unwrap();
     let (response, stream) = client.send_request(request(path), body.is_empty()).unwrap();
     let sending = async {
@@ -254,9 +266,11 @@ fn failures_are_told_to_grpc_in_its_own_words() {
     };
     let down = pair(listen().local_addr().unwrap(), |policy| policy);
     let dead = Sidecar::start(CLIENT, World { dead: true, ..World::default() });
-    for (sidecar, status, author) in
-        [(&denied.0, "7", "inbound: unauthorized"), (&down.0, "14", "application: refused"), (&dead, "14", "control-plane: no-policy")]
-    {
+    for (sidecar, status, author) in [
+        (&denied.0, "7", "inbound: unauthorized"),
+        (&down.0, "14", "application: refused"),
+        (&dead, "14", "control-plane: no-policy"),
+    ] {
         block_on(async {
             let (parts, _, _) = call(&mut connect(sidecar, service(1)).await, "/svc/Echo", vec![]).await;
             assert_eq!((parts.status.as_u16(), &parts.headers["grpc-status"]), (200, &status.parse().unwrap()));
@@ -296,6 +310,47 @@ fn a_drain_loses_no_call() {
         }
     }
     panic!("the drained sidecar did not end");
+}
+
+/// An HTTP/2 server on a Unix socket.
+fn control_plane(path: &std::path::Path) {
+    let listener = std::os::unix::net::UnixListener::bind(path).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    std::thread::spawn(move || {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async move {
+            let listener = tokio::net::UnixListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                tokio::spawn(async move {
+                    let mut connection = h2::server::handshake(stream).await.unwrap();
+                    while let Some(Ok(served)) = connection.accept().await {
+                        tokio::spawn(echo(served));
+                    }
+                });
+            }
+        });
+    });
+}
+
+#[test]
+fn a_front_tells_the_control_plane_who_calls() {
+    let folder = std::env::temp_dir().join(format!("gossamer-front-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let socket = folder.join("control.sock");
+    let front = Sidecar::front(SERVER, socket.clone());
+    let mut endpoint = front.endpoint(front.inbound);
+    endpoint.inbound_port = None;
+    let world = World { outbound: [(service(1), to(endpoint))].into(), ..World::default() };
+    let client = Sidecar::start(CLIENT, world);
+    block_on(async {
+        let mut h2 = connect(&client, service(1)).await;
+        let (parts, _, _) = call(&mut h2, "/svc/Echo", vec![]).await;
+        assert_eq!(parts.headers["grpc-status"], "14", "nothing listens yet");
+        control_plane(&socket);
+        let (_, body, trailers) = call(&mut h2, "/svc/Echo", vec![1; 100]).await;
+        assert_eq!(body.len(), 100);
+        assert_eq!(trailers["x-client"], CLIENT);
+    });
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[test]

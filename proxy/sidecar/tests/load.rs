@@ -30,10 +30,12 @@ fn body(length: usize, seed: usize) -> Vec<u8> {
 fn origin() -> std::net::SocketAddr {
     common::h1::origin(|request, stream| {
         let mut parts = request.path().split('/').skip(1);
-        let (length, seed): (usize, usize) = (parts.next().unwrap().parse().unwrap(), parts.next().unwrap().parse().unwrap());
+        let (length, seed): (usize, usize) =
+            (parts.next().unwrap().parse().unwrap(), parts.next().unwrap().parse().unwrap());
         let chunked = parts.next() == Some("chunked");
         let body = body(length, seed);
-        let framing = if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {length}") };
+        let framing =
+            if chunked { "Transfer-Encoding: chunked".to_owned() } else { format!("Content-Length: {length}") };
         let head = format!("HTTP/1.1 200 OK\r\nX-Received: {}\r\n{framing}\r\n\r\n", hash(&request.body));
         stream.write_all(head.as_bytes()).unwrap();
         if !chunked {

@@ -94,10 +94,8 @@ fn a_client_that_is_not_allowed_reaches_nothing() {
 fn a_peer_with_another_name_than_expected_gets_nothing() {
     let server = Sidecar::start("impostor.default.serviceaccount.identity.gossamer.cluster.local", World::default());
     let mut endpoint = server.endpoint(echo());
-    endpoint.tls = Some(rules::endpoint::ServerTls {
-        identity: control::testing::identity(SERVER),
-        server_name: SERVER.into(),
-    });
+    endpoint.tls =
+        Some(rules::endpoint::ServerTls { identity: control::testing::identity(SERVER), server_name: SERVER.into() });
     let world = World { outbound: [(service(1), opaque(to(endpoint)))].into(), ..World::default() };
     let client = Sidecar::start(CLIENT, world);
     let mut stream = client.connect(service(1));

@@ -69,7 +69,8 @@ impl Sidecar {
         let (out, inn) = (listen(), listen());
         let (outbound, inbound) = (out.local_addr().unwrap(), inn.local_addr().unwrap());
         listeners.add(Kind::Outbound, out).unwrap();
-        listeners.add(Kind::Inbound, inn).unwrap();
+        let kind = if options.front.is_some() { Kind::Front } else { Kind::Inbound };
+        listeners.add(kind, inn).unwrap();
         let published = publish.map(|port| {
             let socket = listen();
             let address = socket.local_addr().unwrap();
@@ -92,9 +93,15 @@ impl Sidecar {
                 }
             }
         });
-        let sidecar = Sidecar { name: name.to_owned(), outbound, inbound, published, metrics, news: tell, waker, engine };
+        let sidecar =
+            Sidecar { name: name.to_owned(), outbound, inbound, published, metrics, news: tell, waker, engine };
         sidecar.tell(News::Credentials(testing::credentials(name)));
         sidecar
+    }
+
+    /// A sidecar that stands in front of a control plane on a Unix socket.
+    pub fn front(name: &str, socket: std::path::PathBuf) -> Sidecar {
+        Sidecar::with(name, World::default(), Options { front: Some(socket), ..Options::default() }, None)
     }
 
     pub fn tell(&self, news: News) {
@@ -114,11 +121,17 @@ impl Sidecar {
 
     /// A connection of this sidecar's program to `to`.
     pub fn connect(&self, to: SocketAddr) -> TcpStream {
-        let socket = rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
+        self.connect_at(self.outbound, to)
+    }
+
+    /// A connection to one of our listeners that was redirected on its way to `to`.
+    pub fn connect_at(&self, listener: SocketAddr, to: SocketAddr) -> TcpStream {
+        let socket =
+            rustix::net::socket(rustix::net::AddressFamily::INET, rustix::net::SocketType::STREAM, None).unwrap();
         rustix::net::bind(&socket, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         let local = SocketAddr::try_from(rustix::net::getsockname(&socket).unwrap()).unwrap();
         destinations().lock().unwrap().insert(local, to);
-        rustix::net::connect(&socket, &self.outbound).unwrap();
+        rustix::net::connect(&socket, &listener).unwrap();
         let stream = TcpStream::from(socket);
         stream.set_read_timeout(Some(Duration::from_secs(20))).unwrap();
         stream.set_nodelay(true).unwrap();
@@ -185,8 +198,6 @@ pub fn opaque(policy: OutboundPolicy) -> OutboundPolicy {
 
 /// Everything to the endpoints of an authority, balanced.
 pub fn balanced(authority: &str) -> OutboundPolicy {
-    let text = format!("{:?}", authority);
-    let _ = text;
     let mut policy = to(outbound::as_addressed(([127, 0, 0, 1], 1).into()));
     let backend = Arc::new(outbound::Backend {
         meta: Arc::new(Meta::Default("test".into())),
