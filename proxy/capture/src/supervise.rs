@@ -250,7 +250,8 @@ impl Launcher {
     }
 
     fn timers(&mut self) {
-        let due = |at: Option<Instant>| at.is_some_and(|at| self.now >= at);
+        let now = self.now;
+        let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
         let (deadline, restart, stopped) = (due(self.deadline), due(self.restart_at), self.stopped);
         let hopeless = due(self.sidecar_deadline);
         if due(self.parts.agent.retry_at()) {
@@ -267,7 +268,7 @@ impl Launcher {
         if restart {
             self.restart_sidecar();
         }
-        if stopped.is_some_and(|stopped| self.now >= stopped + STOP_SETTLES) {
+        if due(stopped.map(|stopped| stopped + STOP_SETTLES)) {
             self.stop_with_program();
         }
         if self.watches_program() {
@@ -630,7 +631,8 @@ impl Launcher {
                 Meaning::Child => self.reap()?,
                 _ if matches!(self.phase, Phase::Starting | Phase::Testing) => self.abort(received.signal),
                 Meaning::Terminate => self.terminate(),
-                Meaning::Continued => {}
+                // Perhaps the whole job was continued, and the program is only told after us.
+                Meaning::Continued => self.stopped = self.stopped.map(|_| self.now),
                 Meaning::PassOn(signal) => self.pass_on(signal),
                 Meaning::Nothing => {}
             }
@@ -725,6 +727,10 @@ impl Launcher {
 
     /// The shell that waits for us must see its job stop.
     fn stop_with_program(&mut self) {
+        // We may have been stopped ourselves since the news came, and continued with the program: then that waits here.
+        if self.hear_signals().is_err() || self.stopped.is_none_or(|stopped| self.now < stopped + STOP_SETTLES) {
+            return;
+        }
         self.stopped = None;
         if !under_job_control() || self.status.is_some() {
             return;
