@@ -19,13 +19,13 @@ values: st.SearchStrategy[Any] = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
     max_leaves=8,
 )
-WORDS = (
-    "name namespace labels annotations spec podSelector matchLabels matchExpressions port ports targetPort targetRef "
-    "kind group requiredAuthenticationRefs identities identityRefs networks cidr except parentRefs rules matches path "
-    "type value filters backendRefs timeouts request endpoints addresses addressType clusterIP selector meshTLS ip "
-    "identity serverName workloadIPs proxyProtocol accessPolicy hostnames headers method weight conditions ready server "
-    "client unauthenticated"
-).split()
+WORDS = """
+    name namespace labels annotations spec podSelector matchLabels matchExpressions port ports targetPort targetRef
+    kind group requiredAuthenticationRefs identities identityRefs networks cidr except parentRefs rules matches path
+    type value filters backendRefs timeouts request endpoints addresses addressType clusterIP selector meshTLS
+    ip identity serverName workloadIPs proxyProtocol accessPolicy hostnames headers method weight conditions ready
+    server client unauthenticated
+""".split()  # noqa: SIM905 - a list of fifty words in quotes is unreadable
 specs: st.SearchStrategy[Any] = st.recursive(
     st.sampled_from(
         ("web", "/", "10.0.0.0/8", "Exact", "Server", "", "8080", 80, 0, -1, True, None, "IPv4", "1s", "*")

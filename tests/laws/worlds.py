@@ -44,7 +44,7 @@ from gossamer.model.subscription import (
     Source,
     Subscription,
 )
-from gossamer.model.workload import ExternalWorkload, Namespace, Workload, WorkloadPort
+from gossamer.model.workload import ExternalWorkload, Namespace, WorkloadPort
 from gossamer.testing import build
 
 NAMESPACES = ("x", "y")

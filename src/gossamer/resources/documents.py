@@ -43,7 +43,8 @@ def load(text: bytes, source: str) -> list[Document]:
         return [one for value, where in _parse(text, source) for one in _taken_apart(value, where)]
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
-        where = Where(source, mark.line + 1 if mark else 0)
+        # The end of the text counts as the line behind the last one.
+        where = Where(source, min(mark.line + 1, len(text.splitlines())) if mark else 0)
         raise InvalidResource(where, "", f"not valid YAML: {error.problem or error.context}", _hint(error)) from None
     except yaml.YAMLError as error:
         # Text that is not UTF-8, or holds control characters.

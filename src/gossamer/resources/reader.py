@@ -163,7 +163,8 @@ class Reader:
         return self.value.get(name)
 
     def _missing(self, name: str) -> NoReturn:
-        self.refuse(name, "is required")
+        close = difflib.get_close_matches(name, [one for one in self.value if one not in self._known], 1, 0.6)
+        self.refuse(name, "is required", f"{close[0]} is not known here" if close else "")
 
 
 def _named(value: Any) -> str:
