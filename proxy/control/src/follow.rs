@@ -70,6 +70,7 @@ pub async fn follow<M: Message + Default>(
             }
             Err(status) => status,
         };
+        telemetry::debug!("{path}: {status}");
         let pause = match hear(Event::Failed(status)) {
             Retry::Soon => pauses.pause(chance()),
             Retry::After(pause) => pause.mul_f64(1.0 + 0.1 * chance()),

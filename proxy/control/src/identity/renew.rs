@@ -13,7 +13,7 @@ use tokio::time::{Instant, sleep};
 use wire::linkerd::identity::{CertifyRequest, CertifyResponse};
 
 use super::{Bundle, Error, Issued, Own, Request, Trust, broken, certificate, credentials};
-use crate::channel::{Channel, Up};
+use crate::channel::{Channel, Link, Up};
 use crate::clock::{Pauses, Wall, chance};
 use crate::grpc::{Code, Status};
 use crate::handover::Credentials;
@@ -24,6 +24,8 @@ const CERTIFY_TIMEOUT: Duration = Duration::from_secs(10);
 const LOOK: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 10_000 });
 /// How often the wait for the first certificate is complained about (reference §2.4).
 const COMPLAIN: Duration = Duration::from_secs(15);
+/// Failures to connect with our certificate after which it is left out.
+const UNREACHABLE: u32 = 3;
 /// Below this, a life is too short for IDENTITY_MIN_REFRESH.
 const SHORT_LIFE: Duration = Duration::from_secs(30);
 const MAX_CHAIN: usize = 8;
@@ -55,21 +57,30 @@ impl Renewal {
     /// Never returns.
     pub async fn run(mut self) {
         let mut held = self.first().await;
-        let mut insist_on_token = false;
+        let (mut insist_on_token, mut unreachable) = (false, 0);
         loop {
-            self.until(&mut held).await;
+            let trusted = self.until(&mut held).await;
+            if !trusted || unreachable >= UNREACHABLE {
+                // Whoever does not accept our certificate at all may accept a token from somebody without one.
+                (insist_on_token, unreachable) = (true, 0);
+                self.publish.send_replace(None);
+            }
             let with_certificate = !insist_on_token && self.wall.now() < held.not_after;
             match self.obtain(with_certificate).await {
                 Ok(new) => {
-                    (held, insist_on_token) = (new, false);
+                    (held, insist_on_token, unreachable) = (new, false, 0);
                     self.pauses.reset();
                 }
                 Err(failure) => {
                     self.registry.identity.failed();
                     let left = held.not_after.saturating_sub(self.wall.now());
                     telemetry::warn!("the certificate was not renewed ({} s left): {failure}", left.as_secs());
-                    insist_on_token = with_certificate && failure.refused;
-                    if !insist_on_token {
+                    let connected = matches!(self.channel.link(), Link::Up(up) if up.own);
+                    unreachable = if connected || !with_certificate { 0 } else { unreachable + 1 };
+                    held.renew_at = Duration::ZERO;
+                    if with_certificate && failure.refused {
+                        insist_on_token = true;
+                    } else {
                         sleep(self.pauses.pause(chance())).await;
                     }
                 }
@@ -102,18 +113,20 @@ impl Renewal {
         }
     }
 
-    /// Sleeps until the certificate should be renewed; meanwhile follows the anchors' file.
-    async fn until(&mut self, held: &mut Held) {
+    /// Sleeps until the certificate should be renewed; meanwhile follows the anchors' file. False: our certificate
+    /// does not chain to the anchors any more.
+    async fn until(&mut self, held: &mut Held) -> bool {
         loop {
-            let now = self.wall.now();
-            if now >= held.renew_at {
-                return;
-            }
-            sleep(held.renew_at.saturating_sub(now).min(LOOK)).await;
             if self.refresh_anchors() && self.install(&held.issued).is_err() {
                 telemetry::warn!("our certificate does not chain to the new trust anchors; asking for another");
-                return;
+                held.renew_at = Duration::ZERO;
+                return false;
             }
+            let now = self.wall.now();
+            if now >= held.renew_at {
+                return true;
+            }
+            sleep(held.renew_at.saturating_sub(now).min(LOOK)).await;
         }
     }
 

@@ -199,3 +199,24 @@ fn linkerds_settings_are_enough_and_the_token_file_is_read_every_time() {
         std::fs::remove_dir_all(&dir).unwrap();
     });
 }
+
+#[test]
+fn a_control_plane_with_a_new_authority_certifies_anew_with_a_token() {
+    local(async {
+        let (old, file) = (Plane::new(), socket());
+        std::fs::write(&file, old.authority.anchors_pem()).unwrap();
+        let address = old.serve_tls().await;
+        let mut env = Env::new(&old, &format!("tls:{address}"));
+        env.set("GOSSAMER_PROXY_TRUST_ANCHORS_FILE", file.to_str().unwrap());
+        let mut sidecar = Sidecar::start(env).await;
+        sidecar.certified().await;
+        old.die();
+        let new = Plane::new();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        new.serve_tls_at(address).await;
+        std::fs::write(&file, new.authority.anchors_pem()).unwrap();
+        assert_eq!(sidecar.certified().await.generation, 2);
+        assert_eq!(sidecar.launcher.tokens, 2);
+        std::fs::remove_file(&file).unwrap();
+    });
+}

@@ -92,7 +92,11 @@ impl Plane {
 
     /// Serves mutual TLS on loopback.
     pub async fn serve_tls(self: &Rc<Self>) -> std::net::SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        self.serve_tls_at("127.0.0.1:0".parse().unwrap()).await
+    }
+
+    pub async fn serve_tls_at(self: &Rc<Self>, address: std::net::SocketAddr) -> std::net::SocketAddr {
+        let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let plane = self.clone();
         let mut config = (*self.authority.credentials(NAME).server).clone();

@@ -11,8 +11,8 @@ use tokio::sync::Notify;
 use wire::EndpointTable;
 use wire::linkerd::destination::{GetDestination, Update};
 
+use super::Watcher;
 use super::answer::Answer;
-use super::{Watcher, unavailable};
 use crate::follow::{Event, Retry, follow};
 use crate::grpc::Code;
 
@@ -52,7 +52,7 @@ impl Watcher {
                     Retry::Soon
                 }
                 Event::Failed(status) => {
-                    answer.borrow_mut().bad(unavailable(&status));
+                    answer.borrow_mut().bad(Unavailable::NoAnswer);
                     match status.code {
                         Code::InvalidArgument | Code::FailedPrecondition => Retry::After(ASK_AGAIN),
                         _ => Retry::Soon,

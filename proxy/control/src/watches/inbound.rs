@@ -10,8 +10,8 @@ use rules::outbound::Unavailable;
 use tokio::sync::Notify;
 use wire::linkerd::inbound::{PortSpec, Server};
 
+use super::Watcher;
 use super::answer::Answer;
-use super::{Watcher, unavailable};
 use crate::follow::{Event, Retry, follow};
 use crate::grpc::Code;
 
@@ -43,7 +43,7 @@ impl Watcher {
                         answer.good(Arc::new(policy));
                         return Retry::After(ASK_AGAIN);
                     }
-                    _ => answer.bad(unavailable(&status)),
+                    _ => answer.bad(Unavailable::NoAnswer),
                 },
             }
             Retry::Soon

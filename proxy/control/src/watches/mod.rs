@@ -19,7 +19,6 @@ use settings::Settings;
 use tokio::task::AbortHandle;
 
 use crate::channel::Channel;
-use crate::grpc::Status;
 use crate::handover::News;
 use crate::notes::Notes;
 use answer::{Answer, Remembered};
@@ -31,12 +30,6 @@ pub struct Watcher {
     pub destination: Channel,
     pub policy: Channel,
     pub notes: Notes,
-}
-
-/// Every refusal of the control plane's is the same to traffic: there is no answer.
-fn unavailable(status: &Status) -> Unavailable {
-    telemetry::debug!("{status}");
-    Unavailable::NoAnswer
 }
 
 type Tell = Rc<dyn Fn(News)>;

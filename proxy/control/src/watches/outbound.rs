@@ -15,8 +15,8 @@ use wire::Profile;
 use wire::linkerd::destination::{DestinationProfile, GetDestination};
 use wire::linkerd::outbound::{OutboundPolicy as PolicyMessage, TrafficSpec, traffic_spec::Target};
 
+use super::Watcher;
 use super::answer::Answer;
-use super::{Watcher, unavailable};
 use crate::follow::{Event, Retry, follow};
 use crate::grpc::Code;
 use crate::notes::Notes;
@@ -85,7 +85,7 @@ impl Watcher {
                 },
                 Event::Failed(status) => match status.code {
                     Code::NotFound | Code::Unimplemented => (Part::Absent, Retry::After(ASK_AGAIN)),
-                    _ => (Part::Failed(unavailable(&status)), Retry::Soon),
+                    _ => (Part::Failed(Unavailable::NoAnswer), Retry::Soon),
                 },
             };
             // The last good policy stays; only an answer replaces an answer.
@@ -119,7 +119,7 @@ impl Watcher {
                     },
                     Event::Failed(status) => match status.code {
                         Code::InvalidArgument | Code::Unimplemented => (Part::Absent, Retry::After(ASK_AGAIN)),
-                        _ => (Part::Failed(unavailable(&status)), Retry::Soon),
+                        _ => (Part::Failed(Unavailable::NoAnswer), Retry::Soon),
                     },
                 };
                 let keeps = matches!(part, Part::Failed(_)) && matches!(halves.profile, Part::Known(_) | Part::Absent);
