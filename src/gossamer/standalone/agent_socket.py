@@ -27,6 +27,7 @@ from gossamer.kit.logs import escaped
 from gossamer.kit.peer import Credentials, credentials
 from gossamer.kit.unix import listen
 from gossamer.model.mesh import Mesh
+from gossamer.model.names import Key
 from gossamer.model.workload import INBOUND_PORT
 from gossamer.ports import Denied, Unavailable
 from gossamer.standalone.registration import Refused, asked
@@ -37,6 +38,8 @@ LINE = 64 * 1024
 MOST_CONNECTIONS = 12_000
 # A connection that registers nothing is closed after this many seconds.
 GREETING = 10.0
+# Logs of ended workloads that `gossamer logs` can still show.
+KEPT_LOGS = 100
 # A launcher asks when its sidecar starts or its machine wakes up.
 TOKENS = Rate(30, 1)
 
@@ -54,8 +57,12 @@ class Facts:
     state_dir: Path
     node: str
 
+    @property
+    def logs(self) -> Path:
+        return self.runtime_dir / "logs"
+
     def log_file(self, namespace: str, workload: str) -> Path:
-        return self.runtime_dir / "logs" / f"{namespace}.{workload}.log"
+        return self.logs / f"{namespace}.{workload}.log"
 
     def admin_socket(self, namespace: str, workload: str) -> Path:
         return self.runtime_dir / f"{namespace}.{workload}.sock"
@@ -83,7 +90,8 @@ class AgentSocket:
 
     async def serve(self, path: Path) -> None:
         """Listens and returns. OSError says why it cannot."""
-        (self._facts.runtime_dir / "logs").mkdir(mode=0o700, exist_ok=True)
+        self._facts.logs.mkdir(mode=0o700, exist_ok=True)
+        self._registry.ended = self._tidy
         self._server = await asyncio.start_unix_server(self._connected, sock=listen(path, 4096), limit=LINE)
 
     def close(self) -> None:
@@ -92,6 +100,16 @@ class AgentSocket:
             self._server.close()
         for writer in tuple(self._connections):
             writer.transport.abort()
+
+    def _tidy(self, key: Key) -> None:
+        """Removes the files of a workload that has ended: its socket, and the oldest logs beyond what is kept."""
+        try:
+            self._facts.admin_socket(key.namespace, key.name).unlink(missing_ok=True)
+            logs = sorted(self._facts.logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
+            for path in logs[: -KEPT_LOGS - len(self._registry.registrations())]:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            _log.warning("files of %s stay: %s", key, error)
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         connection = _Connection(self, writer.get_extra_info("socket"))

@@ -72,7 +72,7 @@ class Directory:
         self.look()
         self._delivered = self._objects()
         deliver(Replace(tuple(self._delivered.values())))
-        while True:
+        while self._roots:
             await asyncio.sleep(PERIOD)
             if self.look():
                 self._say(deliver)
@@ -80,14 +80,16 @@ class Directory:
     def look(self) -> bool:
         """Looks at every file once; True when something may have changed."""
         problems: dict[str, tuple[str, ...]] = {}
-        found = self._changed(problems)
+        changed = self._changed(problems)
+        if not changed and not self._said and not problems:
+            return False
         before = dict(self._good)
         self._settle(problems)
         for path, read in self._read.items():
             if read.problems:
                 problems[str(path)] = read.problems
         self._report(problems)
-        return found or before != self._good
+        return changed or before != self._good
 
     def _say(self, deliver: Deliver) -> None:
         objects = self._objects()

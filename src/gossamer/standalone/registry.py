@@ -67,6 +67,8 @@ class Registry:
         self._clock = clock
         self._random = random
         self._deliver: Deliver | None = None
+        # Called when nothing is left of a workload.
+        self.ended: Callable[[Key], None] = lambda key: None
         self._leases: dict[Key, int] = {}
         self._next_lease = 1
         self._services: dict[Key, Service] = {}
@@ -83,7 +85,10 @@ class Registry:
         self.start(deliver)
         while True:
             await asyncio.sleep(SWEEP)
-            self.expire()
+            try:
+                self.expire()
+            except Unavailable as error:
+                _log.warning("leases cannot be ended now: %s", error)
 
     def start(self, deliver: Deliver) -> None:
         self._deliver = deliver
@@ -107,7 +112,11 @@ class Registry:
         owner = _owner(local(what.namespace, name))
         address = self._addresses.allocate(owner)
         registration = Registration(what, name, str(address), _digest(session), pid, self._clock())
-        self._save(registration)
+        try:
+            self._save(registration)
+        except Unavailable:
+            self._addresses.release(owner)
+            raise
         return self._hold(registration), session
 
     def resume(self, session: str, pid: int) -> Held:
@@ -136,10 +145,15 @@ class Registry:
         """The connection broke without `bye`: the endpoint goes at once, name and address after the lease."""
         if self._leases.get(held.key) != held.lease:
             return  # another connection has it
-        registration = self._held.get(held.key)
-        if registration is not None:
-            del self._leases[held.key]
-            self._save(replace(registration, published=False, lease_end=self._clock() + LEASE))
+        del self._leases[held.key]
+        registration = replace(self._held[held.key], published=False, lease_end=self._clock() + LEASE)
+        try:
+            self._save(registration)
+        except Unavailable as error:
+            # Nobody waits for an answer; after a restart it would count for one more lease.
+            _log.warning("%s was lost and that could not be stored: %s", registration.key, error)
+            self._held[registration.key] = registration
+            self._say(Put(registration.workload(self._mesh, self._node)))
 
     def expire(self) -> None:
         now = self._clock()
@@ -191,6 +205,7 @@ class Registry:
         self._leases.pop(key, None)
         self._addresses.release(_owner(key))
         self._say(Remove(WORKLOAD, key))
+        self.ended(key)
         self._own(registration.service)
 
     def _write(self, write: Write) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
-from gossamer.ports import Conflict, Denied, Entry, Store, Write
+from gossamer.ports import Conflict, Denied, Entry, Store, Unavailable, Write
 
 TTL = 60.0
 PREFIX = "tokens/"
@@ -15,6 +16,7 @@ PREFIX = "tokens/"
 MOST = 20_000
 
 Random = Callable[[int], bytes]
+_log = logging.getLogger("gossamer.tokens")
 
 
 class Tokens:
@@ -52,7 +54,11 @@ class Tokens:
         """Forgets tokens that nobody can use any more."""
         entries = self._store.scan(PREFIX)
         dead = [entry for entry in entries if json.loads(entry.value)["expires"] <= now]
-        self._store.commit([Write(entry.key, None) for entry in dead])
+        try:
+            self._store.commit([Write(entry.key, None) for entry in dead])
+        except Unavailable as error:
+            _log.warning("expired join tokens stay stored, unusable: %s", error)
+            return
         self._outstanding = len(entries) - len(dead)
 
     def _find(self, token: bytes, identity: str, now: float) -> Entry:

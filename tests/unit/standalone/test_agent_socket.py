@@ -108,7 +108,9 @@ def test_a_whole_life(tmp_path: Path) -> None:
         assert await line.ask("withdraw") == "ok"
         assert scene.settled == 1
         assert scene.ready == [False]
+        Path(answer["admin_socket"]).touch()  # noqa: ASYNC240
         assert await line.ask("bye") == "ok"
+        assert not Path(answer["admin_socket"]).exists()  # noqa: ASYNC240
         assert await line.reader.read() == b""
         assert scene.world.mesh.held == {}
         await line.close()

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
@@ -13,8 +14,10 @@ from gossamer.model.names import local
 from gossamer.model.ports import port_set
 from gossamer.model.service import SERVICE, ServicePort
 from gossamer.model.workload import WORKLOAD, Workload, WorkloadPort
+from gossamer.ports import Unavailable, Write
 from gossamer.standalone.registration import Refused, asked, decode, encode
 from gossamer.standalone.registry import ALPHABET, LEASE
+from gossamer.testing.store import MemoryStore
 from tests.unit.standalone.parts import World, wanted
 
 PORTS = [{"name": "http", "port": 80, "target": 8080}]
@@ -119,6 +122,31 @@ def test_an_old_connection_that_breaks_late_takes_nothing_from_the_new_one() -> 
     assert world.mesh.of(WORKLOAD)[0].ready
     with pytest.raises(Refused):
         world.registry.withdraw(old)
+
+
+def test_a_full_disk_loses_nothing_that_was_there() -> None:
+    class Full(MemoryStore):
+        full = False
+
+        def commit(self, writes: Sequence[Write]) -> None:
+            if self.full:
+                raise Unavailable("the disk is full")
+            super().commit(writes)
+
+    store = Full()
+    world = World(store)
+    held, session = world.registry.register(wanted(ports=PORTS), pid=1)
+    world.registry.listening(held, (8080,))
+    store.full = True
+    with pytest.raises(Unavailable):
+        world.registry.register(wanted(), pid=2)
+    assert len(world.mesh.of(WORKLOAD)) == 1
+    world.tokens.expire(1e9)
+    world.registry.lost(held)
+    assert [one.ready for one in world.mesh.of(WORKLOAD)] == [False]
+    store.full = False
+    world.registry.listening(world.registry.resume(session, pid=1), (8080,))
+    assert [one.ready for one in world.mesh.of(WORKLOAD)] == [True]
 
 
 def test_a_restarted_control_plane_counts_registrations_until_their_lease_ends() -> None:
