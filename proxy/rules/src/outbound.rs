@@ -121,6 +121,8 @@ pub enum Target {
     Forward(Endpoint),
     /// Found by `Destination.Get` on this authority (`web.default.svc.cluster.local:8080`).
     Balance { authority: Arc<str>, ewma: Ewma },
+    /// Nobody: the policy names a backend that cannot be used. Its share of the traffic fails, as the Gateway API asks.
+    Fail(Arc<str>),
 }
 
 /// Parameters of the peak-EWMA estimator.

@@ -124,7 +124,7 @@ impl Engine {
     /// Whether a backend has anybody who could be tried now.
     pub fn is_available(&self, backend: &Backend) -> bool {
         match &backend.target {
-            Target::Forward(_) => true,
+            Target::Forward(_) | Target::Fail(_) => true,
             Target::Balance { authority, .. } => {
                 let group = self.balancers.by_authority.get(authority).and_then(|id| self.balancers.all.get(*id));
                 group.is_some_and(|group| group.balancer.available(self.now) > 0)
@@ -137,6 +137,7 @@ impl Engine {
         let (authority, rng, now) = match &backend.target {
             Target::Forward(endpoint) => return Ok(Choice::Endpoint(endpoint.clone(), None)),
             Target::Balance { authority, .. } => (authority, self.random(), self.now),
+            Target::Fail(why) => return Err(Cause::new(Reason::InvalidPolicy, why.to_string())),
         };
         let id = self.balancers.by_authority.get(authority).copied();
         let Some((id, group)) = id.and_then(|id| Some((id, self.balancers.all.get_mut(id)?))) else {

@@ -7,16 +7,21 @@ use linkerd2_proxy_api::outbound as proto;
 use rules::outbound::{Accrual, Backend, Backoff, Ewma, Queue, Target};
 
 use crate::http::{is_text, required_duration};
-use crate::invalid::{Invalid, Why, check, required, within};
+use crate::invalid::{Invalid, Why, check, optional, required, within};
 use crate::{destination, meta, net};
 
 pub(crate) const MAX_BACKENDS: usize = 256;
 
 pub(crate) fn backend(backend: &proto::Backend) -> Result<Arc<Backend>, Invalid> {
     use proto::backend::Kind;
-    let target = match required("kind", &backend.kind)? {
-        Kind::Forward(address) => Target::Forward(destination::endpoint(address).map_err(|it| it.within("forward"))?),
-        Kind::Balancer(balancer) => balance(balancer).map_err(|invalid| invalid.within("balancer"))?,
+    let meta = within("metadata", &backend.metadata, meta::meta)?;
+    let target = match &backend.kind {
+        // How controllers say that the backend does not exist, and what a kind unknown to this version looks like.
+        None => Target::Fail(format!("the backend {} cannot be used", meta.name()).into()),
+        Some(Kind::Forward(address)) => {
+            Target::Forward(destination::endpoint(address).map_err(|it| it.within("forward"))?)
+        }
+        Some(Kind::Balancer(balancer)) => balance(balancer).map_err(|invalid| invalid.within("balancer"))?,
     };
     let queue = match &backend.queue {
         None => Queue::default(),
@@ -28,7 +33,7 @@ pub(crate) fn backend(backend: &proto::Backend) -> Result<Arc<Backend>, Invalid>
             },
         },
     };
-    Ok(Arc::new(Backend { meta: within("metadata", &backend.metadata, meta::meta)?, target, queue }))
+    Ok(Arc::new(Backend { meta, target, queue }))
 }
 
 fn balance(balancer: &proto::backend::BalanceP2c) -> Result<Target, Invalid> {
@@ -36,12 +41,17 @@ fn balance(balancer: &proto::backend::BalanceP2c) -> Result<Target, Invalid> {
     let discovery = required("discovery", &balancer.discovery)?;
     let endpoint_discovery::Kind::Dst(dst) = required("discovery.kind", &discovery.kind)?;
     let authority = check("discovery.dst.path", dst.path.as_str().into(), Why::Malformed, is_text(&dst.path))?;
-    let (default_rtt, decay) = match required("load", &balancer.load)? {
-        Load::PeakEwma(ewma) => (&ewma.default_rtt, &ewma.decay),
-        Load::PenaltyPeakEwma(ewma) => (&ewma.default_rtt, &ewma.decay),
+    let ewma = match required("load", &balancer.load)? {
+        Load::PeakEwma(ewma) => Ewma {
+            default_rtt: required_duration("default_rtt", &ewma.default_rtt)?,
+            decay: required_duration("decay", &ewma.decay)?,
+        },
+        Load::PenaltyPeakEwma(ewma) => Ewma {
+            default_rtt: optional("default_rtt", &ewma.default_rtt, net::duration)?
+                .unwrap_or(Ewma::default().default_rtt),
+            decay: optional("decay", &ewma.decay, net::duration)?.unwrap_or(Ewma::default().decay),
+        },
     };
-    let ewma =
-        Ewma { default_rtt: required_duration("default_rtt", default_rtt)?, decay: required_duration("decay", decay)? };
     Ok(Target::Balance { authority, ewma })
 }
 

@@ -81,6 +81,15 @@ fn what_is_forbidden_says_why() {
 }
 
 #[test]
+fn a_backend_that_is_nobody_fails_its_share_and_not_the_policy() {
+    let mut message = message();
+    first(&mut message).kind = None;
+    let Protocol::Detect { http1, .. } = policy(&message).unwrap().protocol else { panic!() };
+    let Distribution::Random(backends) = &http1.routes[0].rules[0].backends else { panic!() };
+    assert_eq!(backends[0].1.backend.target, Target::Fail("the backend web cannot be used".into()));
+}
+
+#[test]
 fn tls_routes_are_read() {
     let route = TlsRoute {
         metadata: named("web"),
@@ -129,7 +138,6 @@ fn what_is_missing_or_unknown_is_named_and_never_ignored() {
         (|m| rule(m).backends = Some(http_route::Distribution { kind: None }), format!("{RULE}.backends.kind")),
         (|m| rule(m).retry.as_mut().unwrap().conditions = None, format!("{RULE}.retry.conditions")),
         (|m| rule(m).filters = vec![http_route::Filter { kind: None }], format!("{RULE}.filters[0].kind")),
-        (|m| first(m).kind = None, format!("{RULE}.{BACKEND}.kind")),
         (|m| first(m).metadata = None, format!("{RULE}.{BACKEND}.metadata")),
         (
             |m| first(m).kind = Some(backend::Kind::Balancer(backend::BalanceP2c::default())),
