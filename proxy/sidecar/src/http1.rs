@@ -84,8 +84,7 @@ impl Client {
 pub fn server_data(engine: &mut Engine, id: ConnId, bytes: &[u8]) -> usize {
     let mut heads = std::mem::take(&mut engine.heads);
     let mut used = 0;
-    loop {
-        let Some(server) = server(engine, id) else { break };
+    while let Some(server) = server(engine, id) {
         let step = server.reader.next(&bytes[used..], &mut heads);
         let (count, event) = match step {
             Ok(step) => step,
@@ -221,8 +220,7 @@ pub fn server_deadline(engine: &mut Engine, id: ConnId) {
 pub fn client_data(engine: &mut Engine, id: ConnId, bytes: &[u8]) -> usize {
     let mut heads = std::mem::take(&mut engine.heads);
     let mut used = 0;
-    loop {
-        let Some(client) = client(engine, id) else { break };
+    while let Some(client) = client(engine, id) {
         let Some(exchange) = client.current else {
             // Bytes that nobody asked for.
             engine.later(Task::Fail(id, Cause::new(Reason::Protocol, "unexpected bytes")));

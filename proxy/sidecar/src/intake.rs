@@ -114,7 +114,7 @@ pub fn ready(engine: &mut Engine, id: ConnId) {
     match intake.way {
         // Only a sidecar that proved its name may choose the port (reference §2.5).
         Way::Direct if identity.is_none() || !announced => {
-            return engine.fail(id, Cause::new(Reason::Identity, "no client certificate on the direct port"));
+            engine.fail(id, Cause::new(Reason::Identity, "no client certificate on the direct port"));
         }
         Way::Direct => {
             intake.step = Step::Header;
