@@ -37,7 +37,7 @@ def parse_ports(text: str) -> PortSet | None:
     ranges: list[tuple[int, int]] = []
     for part in filter(None, (part.strip() for part in text.split(","))):
         low, dash, high = part.partition("-")
-        if not (low.isdecimal() and (not dash or high.isdecimal())):
+        if not (part.isascii() and low.isdecimal() and (not dash or high.isdecimal())):
             return None
         first, last = int(low), int(high if dash else low)
         if not 0 < first <= last <= MAX_PORT:
