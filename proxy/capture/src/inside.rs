@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use kernel::process::{Exec, Forked};
 use kernel::signal::{self, Mask};
+use rustix::io::Errno;
 use rustix::mount::MountFlags;
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use rustix::thread::{CapabilitySet, UnshareFlags};
@@ -164,12 +165,8 @@ impl Child<'_> {
         })?;
         let mut made = Made { factory, names: Vec::new(), descriptors: Vec::new() };
         listeners(v6, &mut made).map_err(step("open the capture's listeners"))?;
-        for (name, path) in [(TABLE_V4, "/proc/self/net/tcp"), (TABLE_V6, "/proc/self/net/tcp6")] {
-            match std::fs::File::open(path) {
-                Ok(table) => made.push(name, table.into()),
-                Err(error) if name == TABLE_V6 && error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => return Err(Failure::step(format_args!("open {path}"), &error)),
-            }
+        for (name, table) in connection_tables().map_err(step("open /proc/self/net/tcp"))? {
+            made.push(name, table);
         }
         made.push(COUNTERS, tables.into_fd());
         if let Ok(diagnostics) = ports::diagnostics() {
@@ -178,6 +175,7 @@ impl Child<'_> {
         for directory in &self.config.hide {
             cover(Path::new(directory))?;
         }
+        silence_resolvers()?;
         Ok(Message::Made(made))
     }
 
@@ -207,7 +205,18 @@ fn blocked(step: &str, error: &io::Error) -> Failure {
     Failure::no_namespaces(step, error, failure::remedy())
 }
 
-fn listeners(v6: bool, made: &mut Made) -> io::Result<()> {
+/// The files that list the namespace's sockets.
+pub fn connection_tables() -> io::Result<Vec<(&'static str, OwnedFd)>> {
+    let mut tables = vec![(TABLE_V4, std::fs::File::open("/proc/self/net/tcp")?.into())];
+    match std::fs::File::open("/proc/self/net/tcp6") {
+        Ok(table) => tables.push((TABLE_V6, table.into())),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    Ok(tables)
+}
+
+pub fn listeners(v6: bool, made: &mut Made) -> io::Result<()> {
     let v4 = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let six = |port| SocketAddr::from((Ipv6Addr::LOCALHOST, port));
     for (name, kind, address, needed) in [
@@ -240,7 +249,7 @@ fn listener(kind: SocketType, address: &SocketAddr) -> io::Result<OwnedFd> {
 }
 
 /// Puts an empty, read-only directory over one of the mesh's. What the program inherited as descriptors it keeps.
-fn cover(directory: &Path) -> Result<(), Failure> {
+pub fn cover(directory: &Path) -> Result<(), Failure> {
     let here = std::env::current_dir();
     let real = directory.canonicalize();
     if let (Ok(here), Ok(real)) = (&here, &real) {
@@ -254,11 +263,28 @@ fn cover(directory: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::step(format_args!("hide {} from the program", directory.display()), &error.into()))
 }
 
+/// Sockets through which the C library asks a service of the host for names, past any packet: without them it asks the
+/// name server, which is us (seams §17).
+fn silence_resolvers() -> Result<(), Failure> {
+    for socket in ["/run/systemd/resolve/io.systemd.Resolve", "/run/nscd/socket", "/var/run/nscd/socket"] {
+        match rustix::mount::mount_bind(c"/dev/null", socket) {
+            Ok(()) | Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => {}
+            Err(error) => {
+                return Err(Failure::step(format_args!("hide {socket} from the program"), &error.into()));
+            }
+        }
+    }
+    Ok(())
+}
+
+pub fn tcp_socket() -> io::Result<OwnedFd> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    Ok(rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)?)
+}
+
 /// The rules must lead a connection to the sidecar, or the program must not run.
 fn test_capture() -> Result<(), Failure> {
-    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-    let found = rustix::net::socket_with(AddressFamily::INET, SocketType::STREAM, flags, None)
-        .map_err(io::Error::from)
+    let found = tcp_socket()
         .and_then(|socket| Dial::canary(socket, Instant::now()))
         .map_or_else(|error| Found::No(failure::plain(&error)), Dial::wait);
     match found {

@@ -16,6 +16,7 @@ mod link;
 mod netlink;
 mod nft;
 mod ports;
+mod probe;
 pub mod rules;
 mod sidecar;
 mod signals;
@@ -32,6 +33,7 @@ use supervise::Ending;
 pub use config::{Config, ReadyUrl};
 pub use dial::{CANARY, CANARY_ANSWER};
 pub use failure::{NOT_EXECUTABLE, NOT_FOUND, NOT_STARTED};
+pub use probe::probe;
 
 /// `gossamer-proxy run --config-fd N --agent-fd M -- COMMAND…`; `arguments` are those after `run`.
 ///
@@ -55,9 +57,4 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
 /// Is this process inside a workload's namespace?
 pub fn answers_canary() -> bool {
     dial::answers_canary(dial::CANARY_PATIENCE)
-}
-
-/// `gossamer-proxy probe`: one line per capability of this machine, `name=ok` or `name=fail|reason`, each tried.
-pub fn probe() -> ExitCode {
-    ExitCode::FAILURE
 }

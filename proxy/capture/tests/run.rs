@@ -6,7 +6,7 @@ mod harness;
 
 use std::time::{Duration, Instant};
 
-use harness::{User, alive, children, eventually, plan, send, shell, tool, users};
+use harness::{User, alive, children, eventually, plan, send, shell, tool, users, workbench};
 
 // --- as if started directly ------------------------------------------------------------------------------------------
 
@@ -243,6 +243,28 @@ fn a_killed_launcher_takes_its_helpers_along_and_leaves_the_program_cut_off() {
         assert!(alive(program));
         std::fs::write(workload.directory.join("go"), "").unwrap();
         assert_eq!(workload.file("result"), "error ConnectionRefused\n");
+    }
+}
+
+#[test]
+fn the_probe_says_what_this_machine_can_do() {
+    for user in users() {
+        let mut command = std::process::Command::new(workbench());
+        harness::run_as(user, command.arg("probe"));
+        let done = command.output().unwrap();
+        let names = "user-namespaces network-namespaces mount-namespaces loopback nftables port-discovery capture \
+                     hidden-directories";
+        let expected: Vec<String> = names.split(' ').map(|name| format!("{name}=ok\n")).collect();
+        assert_eq!(String::from_utf8_lossy(&done.stdout), expected.concat());
+        assert!(done.status.success());
+    }
+    if !users().is_empty() {
+        let block = "echo 0 >/proc/sys/user/max_user_namespaces; exec \"$0\" probe";
+        let mut command = std::process::Command::new("unshare");
+        let done = command.args(["-Ur", "sh", "-c", block]).arg(workbench()).output().unwrap();
+        let line = "user-namespaces=fail|no space left on device; sysctl user.max_user_namespaces=15000\n";
+        assert_eq!(String::from_utf8_lossy(&done.stdout), line);
+        assert!(!done.status.success());
     }
 }
 
