@@ -70,11 +70,11 @@ class Mesh:
     def environment(self) -> dict[str, str]:
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "GOSSAMER_PROXY") if key in os.environ}
         own = {"XDG_STATE_HOME": str(self.folder / "s"), "XDG_RUNTIME_DIR": str(self.folder / "r"), "GOSSAMER_MESH": self.name}
-        return {**kept, **own, "PYTHONWARNINGS": "error"}
+        return {**kept, **own}
 
     def cli(self, *arguments: str, check: bool = True, seconds: float = 30.0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(
-            [GOSSAMER, *arguments], env=self.environment, input=stdin, capture_output=True, text=True, timeout=seconds
+            [GOSSAMER, *arguments], env={**self.environment, "PYTHONWARNINGS": "error"}, input=stdin, capture_output=True, text=True, timeout=seconds
         )
         if check and result.returncode != 0:
             raise AssertionError(f"gossamer {' '.join(arguments)}: exit {result.returncode}\n{result.stdout}{result.stderr}")

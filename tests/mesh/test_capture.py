@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import socket
-import sys
 import threading
 from pathlib import Path
 
@@ -35,6 +34,7 @@ class Listener(threading.Thread):
                 continue
             self.packets += 1
             self.hits += CANARY in packet
+        self.socket.close()
 
 
 def test_a_canary_is_in_no_packet(mesh: Mesh) -> None:
@@ -72,4 +72,3 @@ def test_the_capture_would_have_seen_it() -> None:
     listener.join()
 
     assert listener.hits > 0
-    assert sys.platform == "linux"

@@ -18,10 +18,10 @@ for top in (state, runtime, "/tmp", "/run", "/proc/self/fd"):
             path = os.path.join(folder, name)
             try:
                 kind = os.stat(path).st_mode
-                if stat.S_ISSOCK(kind) and ("gossamer" in path):
+                if stat.S_ISSOCK(kind) and path.startswith((state, runtime)):
                     found.append(path)
                 if stat.S_ISREG(kind) and os.path.getsize(path) < 1 << 20:
-                    text = open(path, "rb").read()
+                    with open(path, "rb") as file: text = file.read()
                     if b"PRIVATE KEY" in text and path.startswith((state, runtime)):
                         found.append(path)
             except OSError:
@@ -30,16 +30,21 @@ print("found", found)
 """
 
 MEMORY = r"""
-import os
+import os, sys
 def name(pid):
-    try: return open(f"/proc/{pid}/comm").read().strip()
+    try:
+        with open(f"/proc/{pid}/cmdline") as file: return file.read().split("\0")[0]
     except OSError: return ""
 read = []
 for pid in filter(str.isdigit, os.listdir("/proc")):
-    if "gossamer" in name(pid) and int(pid) != os.getpid():
+    if os.path.basename(sys.argv[1]) in name(pid) and int(pid) != os.getpid():
         for what in ("mem", "environ", "fd"):
             try:
-                (os.listdir if what == "fd" else lambda p: open(p, "rb").read(1))(f"/proc/{pid}/{what}")
+                path = f"/proc/{pid}/{what}"
+                if what == "fd":
+                    [os.readlink(f"{path}/{number}") for number in os.listdir(path)]
+                else:
+                    with open(path, "rb") as file: file.read(1)
                 read.append((pid, what))
             except OSError:
                 pass
@@ -78,9 +83,11 @@ def test_no_key_token_or_socket_of_the_mesh_can_be_found(mesh: Mesh) -> None:
 
 
 def test_a_siblings_memory_and_environment_cannot_be_read(mesh: Mesh) -> None:
-    mesh.serve("sibling", sys.executable, "-m", "http.server", "8080")
+    sibling = mesh.serve("sibling", sys.executable, "-m", "http.server", "8080")
 
-    answer = mesh.ask("thief", sys.executable, "-c", MEMORY)
+    sidecar = Path(f"/proc/{sibling.process.pid}/cmdline").read_bytes().split(b"\0")[0].decode()
+
+    answer = mesh.ask("thief", sys.executable, "-c", MEMORY, sidecar)
 
     assert answer.stdout.decode().strip() == "read []", answer.stderr.decode()
 
