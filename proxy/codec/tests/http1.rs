@@ -679,12 +679,12 @@ fn responses_are_framed_for_their_client() {
     let old = Response { version: Version::Http10, ..until };
     assert_eq!(
         write(&old, to(Version::Http11, Answer::Other)),
-        ("HTTP/1.0 200 \r\nConnection: close\r\n\r\n".into(), Framing::UntilClose)
+        ("HTTP/1.0 200 OK\r\nConnection: close\r\n\r\n".into(), Framing::UntilClose)
     );
     let switching = Response { status: 101, upgrade: b"websocket", body: Body::UntilClose, ..until };
     assert_eq!(
         write(&switching, to(Version::Http11, Answer::Upgrade)),
-        ("HTTP/1.1 101 \r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".into(), Framing::Plain)
+        ("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".into(), Framing::Plain)
     );
 }
 

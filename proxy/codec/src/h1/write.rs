@@ -237,8 +237,7 @@ fn status_line(out: &mut Vec<u8>, head: &Response<'_>, old: bool) {
     out.extend_from_slice(if old { b"HTTP/1.0 " } else { b"HTTP/1.1 " });
     decimal(out, head.status.into());
     out.push(b' ');
-    let reason =
-        if head.reason.is_empty() && head.version == Version::Http2 { phrase(head.status) } else { head.reason };
+    let reason = if head.reason.is_empty() { phrase(head.status) } else { head.reason };
     out.extend_from_slice(reason);
     out.extend_from_slice(b"\r\n");
 }
@@ -309,10 +308,11 @@ fn hexadecimal(out: &mut Vec<u8>, value: usize) {
     }
 }
 
-/// The usual phrase of a status, for responses that came without one.
+/// The usual phrase of a status, for responses that came without one: HTTP/2 has none.
 pub fn phrase(status: u16) -> &'static [u8] {
     match status {
         100 => b"Continue",
+        101 => b"Switching Protocols",
         103 => b"Early Hints",
         200 => b"OK",
         201 => b"Created",

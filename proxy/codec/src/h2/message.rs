@@ -5,7 +5,7 @@
 use super::hpack;
 use crate::head::{Body, Fields, Form, Known, Request, Response, Span, Version};
 use crate::text::{decimal, end_of_target, eq_ignore_case, is_lower_token, is_token, known};
-use crate::translate::is_authority;
+use crate::translate::{is_authority, split_authority};
 
 /// What the fields of one block said that has to be known; offsets into the scratch.
 #[derive(Clone, Copy, Debug, Default)]
@@ -156,7 +156,8 @@ impl Facts {
         let connect = method == b"CONNECT";
         let protocol = of(PROTOCOL);
         if connect && protocol.is_none() {
-            let fits = self.has_only(&[METHOD, AUTHORITY]) && !authority.is_empty() && self.length.is_none();
+            let fits =
+                self.has_only(&[METHOD, AUTHORITY]) && self.length.is_none() && split_authority(authority).1.is_some();
             return fits.then_some(Form::Authority);
         }
         let named = |p: &[u8]| !p.is_empty() && p.iter().all(|b| is_token(*b) || *b == b'/');
