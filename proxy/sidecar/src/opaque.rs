@@ -26,6 +26,9 @@ pub struct Opaque {
     peer: Option<ConnId>,
     edge: Option<Arc<Edge>>,
     half: Half,
+    /// It has been open; it ended by a reset.
+    connected: bool,
+    broken: bool,
 }
 
 enum Half {
@@ -36,7 +39,7 @@ enum Half {
 /// The accepted connection is to be forwarded as it is.
 pub fn begin(engine: &mut Engine, id: ConnId, side: Side) {
     let half = Half::Accepted { side, attempts: 0, since: engine.now };
-    engine.hand_over(id, Driver::Opaque(Box::new(Opaque { peer: None, edge: None, half })));
+    engine.hand_over(id, Driver::Opaque(Box::new(Opaque { peer: None, edge: None, half, connected: false, broken: false })));
     connect(engine, id);
 }
 
@@ -138,7 +141,7 @@ fn join(engine: &mut Engine, id: ConnId, dialled: Dialled) {
     if let Some(edge) = &edge {
         edge.open();
     }
-    let opaque = Opaque { peer: Some(id), edge: edge.clone(), half };
+    let opaque = Opaque { peer: Some(id), edge: edge.clone(), half, connected: false, broken: false };
     let Some(other) = engine.adopt_dialled(conn, Driver::Opaque(Box::new(opaque))) else {
         return engine.reset(id);
     };
@@ -152,6 +155,7 @@ fn join(engine: &mut Engine, id: ConnId, dialled: Dialled) {
 /// The dialled half is connected: what waits at the accepted half may go.
 pub fn ready(engine: &mut Engine, id: ConnId) {
     let Some(opaque) = get(engine, id) else { return };
+    opaque.connected = true;
     let peer = opaque.peer;
     if let Half::Dialled { lease: Some(lease), started, .. } = &opaque.half {
         let (lease, started) = (*lease, *started);
@@ -227,6 +231,13 @@ pub fn failed(engine: &mut Engine, id: ConnId, cause: &Cause) {
         };
         return engine.later(if again { Task::Retry(Waiter::Conn(peer)) } else { Task::Reset(peer) });
     }
+    opaque.broken = true;
+    if let (Half::Dialled { author, .. }, Some(edge)) = (&opaque.half, &opaque.edge) {
+        edge.failure(*author, cause.reason);
+    }
+    if let Some(other) = get(engine, peer) {
+        other.broken = true;
+    }
     engine.later(Task::Reset(peer));
 }
 
@@ -236,6 +247,10 @@ pub fn gone(engine: &mut Engine, opaque: Opaque) {
         Half::Dialled { lease, .. } => {
             if let Some(edge) = &opaque.edge {
                 edge.close();
+                // A half that failed was parted from its peer before.
+                if opaque.connected && !opaque.broken {
+                    edge.succeeded();
+                }
             }
             if let Some(lease) = lease {
                 engine.lease_finished(lease);

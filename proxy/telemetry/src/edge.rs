@@ -164,6 +164,11 @@ impl Edge {
         self.open.add(1);
     }
 
+    /// An opaque connection ended in order. (One that broke is [`Edge::failure`] instead.)
+    pub fn succeeded(&self) {
+        self.successes.add(1);
+    }
+
     /// A connection of this edge closed; once for each [`Edge::open`].
     pub fn close(&self) {
         self.close.add(1);
