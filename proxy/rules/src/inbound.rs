@@ -276,7 +276,7 @@ fn granted(policy: &ServerPolicy, route: Option<&Arc<Meta>>, authorization: &Aut
 
 impl Authorization {
     pub fn admits(&self, client: &Client) -> bool {
-        self.networks.iter().any(|network| network.contains(client.address)) && self.authentication.admits(&client.tls)
+        self.authentication.admits(&client.tls) && self.networks.iter().any(|network| network.contains(client.address))
     }
 
     /// Lets through what would be refused, and says so (reference §1.4, seams §33).
