@@ -163,8 +163,8 @@ static LOGGER: OnceLock<Logger> = OnceLock::new();
 static VERBOSITY: AtomicU8 = AtomicU8::new(0);
 static DROPPED: AtomicU64 = AtomicU64::new(0);
 
-/// Starts writing to `out`: a pipe, file, terminal or socket. `bound`: a file is emptied when it has grown to that many
-/// bytes. A second call changes the filter only.
+/// Starts writing to `out`: a pipe, file, terminal or socket. `bound`: a file that is appended to is emptied when it
+/// has grown to that many bytes. A second call changes the filter only.
 pub fn start(filter: Filter, format: Format, out: OwnedFd, bound: Option<u64>) {
     LOGGER.get_or_init(|| Logger {
         filter: Mutex::new(filter.clone()),
@@ -253,12 +253,16 @@ impl Out {
         self.keep_bound();
     }
 
+    /// Only a file that is appended to can be emptied under its writer; what a shell's `2>` opened is left alone.
     fn keep_bound(&mut self) {
+        use rustix::fs::{OFlags, fcntl_getfl, fstat, ftruncate};
         let Some(bound) = self.bound else { return };
-        let grown =
-            rustix::fs::fstat(&self.fd).is_ok_and(|stat| u64::try_from(stat.st_size).is_ok_and(|size| size >= bound));
-        // What cannot be emptied is not looked at again.
-        if grown && rustix::fs::ftruncate(&self.fd, 0).is_err() {
+        let size = fstat(&self.fd).ok().and_then(|stat| u64::try_from(stat.st_size).ok());
+        if size.is_none_or(|size| size < bound) {
+            return;
+        }
+        let appends = fcntl_getfl(&self.fd).is_ok_and(|flags| flags.contains(OFlags::APPEND));
+        if !appends || ftruncate(&self.fd, 0).is_err() {
             self.bound = None;
         }
     }
@@ -460,6 +464,29 @@ mod tests {
         assert_eq!(written, MAX_LINES_PER_SITE as usize);
         assert_eq!(site.admit(8), Some(100 - MAX_LINES_PER_SITE));
         assert_eq!(site.admit(8), Some(0));
+    }
+
+    fn file(name: &str, append: bool) -> (std::path::PathBuf, Out) {
+        let path = std::env::temp_dir().join(format!("gossamer-log-{name}-{}", std::process::id()));
+        let mut options = std::fs::OpenOptions::new();
+        let file = if append { options.append(true) } else { options.write(true) }.create(true).open(&path).unwrap();
+        (path, Out { fd: file.into(), bound: Some(100) })
+    }
+
+    #[test]
+    fn a_file_of_ours_is_emptied_when_it_has_grown_to_its_bound() {
+        let (path, mut out) = file("ours", true);
+        (0..25).for_each(|_| out.put(b"ten bytes\n"));
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "ten bytes\n".repeat(5));
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn a_file_that_is_not_appended_to_is_left_alone() {
+        let (path, mut out) = file("theirs", false);
+        (0..25).for_each(|_| out.put(b"ten bytes\n"));
+        assert_eq!(std::fs::read(&path).unwrap().len(), 250);
+        std::fs::remove_file(path).unwrap();
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! The log as a process has it: one sink, several threads, a reader that stops reading. One test, since there is one log.
 
-use std::io::{Read, Seek};
+use std::io::Read;
 use std::os::fd::OwnedFd;
 
 use telemetry::log::{self, Filter, Format};
@@ -29,19 +29,4 @@ fn a_reader_that_stops_reading_costs_lines_but_no_waiting() {
     assert!(lines[0].ends_with(" INFO gossamer::log: first 1"), "{}", lines[0]);
     assert!(lines[1].ends_with("DEBUG gossamer::log: enabled now"), "{}", lines[1]);
     assert!(lines[2..lines.len() - 1].iter().all(|line| line.ends_with("xx")), "lines are whole");
-}
-
-#[test]
-fn a_file_cursor_is_where_a_reader_expects_it() {
-    // Guards the assumption of bounded log files: emptied under an appending writer, the next line begins at 0.
-    let path = std::env::temp_dir().join(format!("gossamer-log-{}", std::process::id()));
-    let mut file = std::fs::OpenOptions::new().create(true).append(true).read(true).open(&path).unwrap();
-    std::io::Write::write_all(&mut file, b"old").unwrap();
-    file.set_len(0).unwrap();
-    std::io::Write::write_all(&mut file, b"new").unwrap();
-    file.rewind().unwrap();
-    let mut text = String::new();
-    file.read_to_string(&mut text).unwrap();
-    std::fs::remove_file(path).unwrap();
-    assert_eq!(text, "new");
 }
