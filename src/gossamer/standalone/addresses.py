@@ -104,6 +104,8 @@ def bindable(port: int) -> Usable:
 
     def usable(address: IPv4Address) -> bool:
         with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
+            # As the listener itself will: connections of its predecessor that still linger are no obstacle.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:
                 probe.bind((str(address), port))
             except OSError:
