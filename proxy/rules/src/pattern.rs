@@ -79,6 +79,7 @@ mod tests {
     fn a_pattern_matches_whole_values_only() {
         let pattern = Pattern::compile("/a|/ab[0-9]*").unwrap();
         assert!(pattern.matches(b"/a") && pattern.matches(b"/ab42"));
+        assert!(Pattern::compile(r"(?i)\w+-\d+\b").unwrap().matches(b"Web-0"));
         assert!(!pattern.matches(b"/ab42/") && !pattern.matches(b"x/a") && !pattern.matches(b""));
     }
 
