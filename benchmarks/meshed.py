@@ -34,7 +34,7 @@ spec:
 def sidecars(launcher: int) -> list[int]:
     """Pids of the sidecars among a launcher's children."""
     children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return [int(pid) for pid in children if b"sidecar" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    return [int(pid) for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes() == b"gossamer-proxy\0"]
 
 
 def pin(pid: int) -> None:

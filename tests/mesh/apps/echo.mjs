@@ -42,7 +42,7 @@ const server = http.createServer((request, response) => {
     const names = Object.keys(request.headers).filter((name) => !["l5d-client-id", "l5d-dst-canonical", "date", "host", "connection"].includes(name)).sort();
     const seen = Object.fromEntries(names.map((name) => [name, request.headers[name]]));
     const body = JSON.stringify({ method: request.method, url: request.url, length, hash: hash.digest("hex"), headers: seen, trailers: request.trailers, client: url.searchParams.has("id") ? request.headers["l5d-client-id"] ?? null : undefined }) + "\n";
-    response.writeHead(200, { "Content-Type": "application/json", "X-Case-Kept": "yes", "set-cookie": ["a=1", "b=2"] });
+    response.writeHead(200, { "Content-Type": "application/json", "X-Case-Kept": "yes", "set-cookie": ["a=1", "b=2"], "content-length": Buffer.byteLength(body) });
     response.end(body);
   });
 });
