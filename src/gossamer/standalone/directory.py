@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,10 @@ from gossamer.standalone.addresses import Taken
 from gossamer.standalone.virtual import Virtual
 
 PERIOD = 0.25
+# A file is read when nobody has written to it for this long: saving in place empties it first.
+QUIET = 0.03
+# Looks for which one that is written to all the time is left alone.
+PATIENCE = 10
 MOST_FILES = 5_000
 LARGEST_FILE = 4 << 20
 OWNED = "run"
@@ -54,9 +59,17 @@ class Directory:
     name = "files"
 
     def __init__(
-        self, roots: Sequence[Path], decode: Decode, holder: Holder, virtual: Virtual, status: StatusSink
+        self,
+        roots: Sequence[Path],
+        decode: Decode,
+        holder: Holder,
+        virtual: Virtual,
+        status: StatusSink,
+        clock: Callable[[], float] = time.time,
     ) -> None:
-        """Raises nothing: a root that does not exist yet is a problem that is reported until it does."""
+        """Raises nothing: a root that does not exist yet is a problem that is reported until it does. `clock` is the
+        one that files are dated by."""
+        self._clock = clock
         self._roots = tuple(roots)
         self._decode = decode
         self._holder = holder
@@ -66,14 +79,20 @@ class Directory:
         # What counts of each file: its last good contents.
         self._good: dict[Path, tuple[Object, ...]] = {}
         self._delivered: dict[Place, Object] = {}
+        # Files found missing in the last look, and how often fresh ones were left for later.
+        self._missing: set[Path] = set()
+        self._fresh: dict[Path, int] = {}
         self._said: dict[str, tuple[str, ...]] = {}
 
     async def run(self, deliver: Deliver) -> None:
         self.look()
+        while self._fresh:
+            await asyncio.sleep(QUIET)
+            self.look()
         self._delivered = self._objects()
         deliver(Replace(tuple(self._delivered.values())))
         while self._roots:
-            await asyncio.sleep(PERIOD)
+            await asyncio.sleep(QUIET if self._fresh else PERIOD)
             if self.look():
                 self._say(deliver)
 
@@ -115,18 +134,34 @@ class Directory:
             except OSError as error:
                 problems[str(root)] = (f"{root}: {error.strerror or error}; what was read from it stays",)
                 lost.append(root)
-        changed = False
-        for path in [path for path in self._read if path not in seen]:
-            if not any(path.is_relative_to(root) for root in lost):
-                del self._read[path]
-                self._good.pop(path, None)
-                changed = True
+        gone = {path for path in self._read if path not in seen and not any(path.is_relative_to(one) for one in lost)}
+        changed = self._forget(gone)
+        now = self._clock()
         for path, signature in seen.items():
             known = self._read.get(path)
-            if known is None or known.signature != signature:
+            if (known is None or known.signature != signature) and not self._being_written(path, signature, now):
                 self._read[path] = self._load(path, signature)
                 changed = True
         return changed
+
+    def _forget(self, gone: set[Path]) -> bool:
+        """Believes that a file is gone when it is missing twice: some programs save by removing first."""
+        believed = gone & self._missing
+        for path in believed:
+            del self._read[path]
+            self._good.pop(path, None)
+        new = gone - believed
+        changed = bool(believed) or new != self._missing - believed
+        self._missing = new
+        return changed
+
+    def _being_written(self, path: Path, signature: Signature, now: float) -> bool:
+        """Whether a file changed so lately that somebody may be in the middle of it; for a while only."""
+        if 0 <= now - signature[0] / 1e9 < QUIET and self._fresh.get(path, 0) < PATIENCE:
+            self._fresh[path] = self._fresh.get(path, 0) + 1
+            return True
+        self._fresh.pop(path, None)
+        return False
 
     def _load(self, path: Path, signature: Signature) -> Read:
         try:
@@ -158,7 +193,8 @@ class Directory:
         A refused file falls back to its last good contents, which may stand in another's way: repeated until nothing
         changes, which is at most once per file.
         """
-        wanted = {path: read.objects for path, read in sorted(self._read.items()) if not read.problems}
+        present = [(path, read) for path, read in sorted(self._read.items()) if path not in self._missing]
+        wanted = {path: read.objects for path, read in present if not read.problems}
         refused: dict[Path, tuple[str, ...]] = {}
         while True:
             fresh = self._refused(wanted, set(refused))
@@ -177,6 +213,8 @@ class Directory:
         """Which of the files that are left cannot be taken over, and why."""
         owners: dict[Place, Origin] = {}
         for path, objects in self._good.items():
+            if path in self._missing:
+                continue  # it may have been renamed
             for one in objects:
                 place = (one.kind, one.key)
                 still = any((new.kind, new.key) == place for new in wanted.get(path, ()))

@@ -44,7 +44,9 @@ class Watched:
         self.reports = Reports()
         self.mesh = Seen()
         self.world = World()
-        self.source = Directory(roots, decode, self.holder, self.world.virtual, self.reports)
+        self.now = 0.0
+        clock = lambda: self.now  # noqa: E731
+        self.source = Directory(roots, decode, self.holder, self.world.virtual, self.reports, clock)
         self.source.look()
         self.source._say(self.mesh.take)
 
@@ -92,6 +94,7 @@ def test_edits_additions_and_deletions_are_seen_and_nothing_else_is_said(tmp_pat
     assert len(watched.mesh.changes) == said
     write(tmp_path / "a.yaml", server("one", 81) + "---\n" + server("new"))
     (tmp_path / "b.yaml").unlink()
+    watched.look()
     watched.look()
     assert watched.servers == {"one": 81, "new": 80}
     assert len(watched.mesh.changes) == said + 3
@@ -141,6 +144,7 @@ def test_an_object_in_two_files_is_refused_naming_both(tmp_path: Path) -> None:
     assert f"{tmp_path}/b.yaml:8" in watched.problems[0]
     assert f"{tmp_path}/a.yaml:1" in watched.problems[0]
     (tmp_path / "a.yaml").unlink()
+    watched.look()
     watched.look()
     assert watched.servers == {"one": 81, "two": 80}
     assert watched.problems == []
@@ -224,9 +228,61 @@ def test_services_get_addresses_and_keep_them(tmp_path: Path) -> None:
     assert "belongs to service/default/web" in watched.problems[0]
 
 
+def test_a_file_that_is_removed_and_written_again_was_never_gone(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", server("one"))
+    watched = Watched(tmp_path)
+    said = len(watched.mesh.changes)
+    (tmp_path / "a.yaml").unlink()
+    watched.look()
+    write(tmp_path / "a.yaml", server("one", 81))
+    watched.look()
+    assert watched.servers == {"one": 81}
+    assert len(watched.mesh.changes) == said + 1
+
+
+def test_a_renamed_file_takes_its_objects_along(tmp_path: Path) -> None:
+    write(tmp_path / "a.yaml", server("one"))
+    watched = Watched(tmp_path)
+    (tmp_path / "a.yaml").rename(tmp_path / "b.yaml")
+    for _ in range(3):
+        watched.look()
+        assert watched.servers == {"one": 80}
+        assert watched.problems == []
+    assert str(watched.mesh.of(SERVER)[0].origin) == f"{tmp_path}/b.yaml:1"
+
+
+def test_a_file_is_not_read_while_somebody_writes_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    write(path, server("one"))
+    watched = Watched(tmp_path)
+    path.write_text("")  # an editor that saves in place is here
+    watched.now = path.stat().st_mtime + 0.01
+    watched.look()
+    assert watched.servers == {"one": 80}
+    path.write_text(server("one", 81))
+    watched.now = path.stat().st_mtime + 0.01
+    watched.look()
+    assert watched.servers == {"one": 80}
+    watched.now += 0.05
+    watched.look()
+    assert watched.servers == {"one": 81}
+
+
+def test_a_file_that_is_written_all_the_time_is_read_in_the_end(tmp_path: Path) -> None:
+    path = tmp_path / "a.yaml"
+    write(path, server("one"))
+    watched = Watched(tmp_path)
+    for n in range(12):
+        write(path, server("one", 100 + n))
+        watched.now = path.stat().st_mtime
+        watched.look()
+    assert watched.servers["one"] >= 110
+
+
 def test_an_edit_takes_effect_within_a_second(tmp_path: Path) -> None:
     async def scene() -> float:
         watched = Watched(tmp_path)
+        watched.source._clock = time.time
         task = asyncio.create_task(watched.source.run(watched.mesh.take))
         await asyncio.sleep(0.1)
         assert watched.mesh.synced
