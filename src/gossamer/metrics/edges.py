@@ -140,6 +140,9 @@ class Edges:
             side.last_failure[what] = max(side.last_failure.get(what, 0.0), failure.last)
         if not counts:
             return
+        if key.protocol is Protocol.TCP and not counts.requests:
+            # What is asked for over TCP is a connection.
+            counts.requests = counts.opened
         side.total.add(counts)
         side.open_now += counts.opened - counts.closed
         side.changed = now

@@ -196,6 +196,17 @@ def test_open_connections_go_with_their_workload() -> None:
     assert (before, edges.rows(now=100.0)[0].tcp_open) == (3, 0)
 
 
+def test_a_request_over_tcp_is_a_connection() -> None:
+    edges = table()
+    key = TotalsKey(Direction.OUTBOUND, Protocol.TCP, True, API.identity, "default", "api", 6379)
+    edges.report(WEB, Report(1, ((key, Totals(tcp_open=5, tcp_close=4, successes=4)),)), now=100.0)
+
+    (edge,) = edges.rows(now=100.0)
+
+    assert (edge.requests, edge.successes, edge.success_rate, edge.tcp_open) == (5, 4, 1.0, 1)
+    assert (edge.tcp_rps, edge.rps) == (5.0, 0.0)
+
+
 def test_idle_edges_are_forgotten_after_ten_minutes() -> None:
     edges = table()
     edges.report(WEB, Report(1, (calls(1),)), now=100.0)
