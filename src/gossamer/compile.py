@@ -12,6 +12,7 @@ from gossamer.discovery.endpoints import endpoints
 from gossamer.discovery.names import names
 from gossamer.discovery.outbound import outbound
 from gossamer.discovery.profile import profile
+from gossamer.model.facets import Facet
 from gossamer.model.mesh import Mesh
 from gossamer.model.names import LOCAL_CLUSTER, IPAddress, Key, Kind
 from gossamer.model.proxy_config import Config
@@ -102,6 +103,11 @@ class _Reads:
     def within(self, kind: Kind[T], namespace: str, cluster: str = LOCAL_CLUSTER) -> Mapping[str, T]:
         found = self._snapshot.within(kind, namespace, cluster)
         self.seen[("within", (kind, namespace, cluster))] = found
+        return found
+
+    def about(self, kind: Kind[T], facet: Facet, namespace: str, cluster: str = LOCAL_CLUSTER) -> Mapping[str, T]:
+        found = self._snapshot.about(kind, facet, namespace, cluster)
+        self.seen[("about", (kind, facet, namespace, cluster))] = found
         return found
 
     def all(self, kind: Kind[T]) -> Mapping[tuple[str, str], Mapping[str, T]]:

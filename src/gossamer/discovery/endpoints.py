@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from gossamer.discovery import lookup
 from gossamer.discovery.endpoint import Peer, endpoint_of
-from gossamer.model.names import Key
+from gossamer.model.facets import ANYTHING, of_service, wanted
+from gossamer.model.names import Key, Kind
 from gossamer.model.proxy_config import Endpoint, EndpointSet, Invalid, NotFound
 from gossamer.model.service import ENDPOINT_SLICE, EndpointSlice, Service, ServicePort, SliceEndpoint
 from gossamer.model.snapshot import View
 from gossamer.model.subscription import Endpoints, Source
 from gossamer.model.workload import EXTERNAL_WORKLOAD, WORKLOAD, ExternalWorkload, Workload
+
+P = TypeVar("P", Workload, ExternalWorkload)
 
 
 def endpoints(view: View, asked: Endpoints) -> EndpointSet | NotFound | Invalid:
@@ -31,9 +35,10 @@ def endpoints(view: View, asked: Endpoints) -> EndpointSet | NotFound | Invalid:
 
 def members(view: View, service: Service) -> Iterator[Workload]:
     """The workloads that are endpoints of a service when they are ready: selected by it, or started for it."""
-    for workload in view.within(WORKLOAD, service.key.namespace, service.key.cluster).values():
-        selected = service.selector is not None and service.selector.matches(workload.labels)
-        if selected or workload.service == service.key.name:
+    owned = view.about(WORKLOAD, of_service(service.key.name), service.key.namespace, service.key.cluster)
+    yield from owned.values()
+    for name, workload in _selectable(view, WORKLOAD, service).items():
+        if name not in owned and service.selector is not None and service.selector.matches(workload.labels):
             yield workload
 
 
@@ -60,9 +65,9 @@ class _Candidate:
 def _candidates(view: View, service: Service, port: int, instance: str) -> Iterator[_Candidate]:
     """From what is written, then from the workloads themselves: of two for one address the later one stays."""
     named = service.port(port)
-    for written in view.within(ENDPOINT_SLICE, service.key.namespace, service.key.cluster).values():
-        if written.service == service.key.name:
-            yield from _of_slice(view, service, written, _slice_port(written, named, port), instance)
+    key = service.key
+    for written in view.about(ENDPOINT_SLICE, of_service(key.name), key.namespace, key.cluster).values():
+        yield from _of_slice(view, service, written, _slice_port(written, named, port), instance)
     if not instance:
         yield from _externals(view, service, named, port)
     for workload in members(view, service):
@@ -73,12 +78,21 @@ def _candidates(view: View, service: Service, port: int, instance: str) -> Itera
 
 
 def _externals(view: View, service: Service, named: ServicePort | None, port: int) -> Iterator[_Candidate]:
-    if service.selector is None:
-        return
-    for external in view.within(EXTERNAL_WORKLOAD, service.key.namespace, service.key.cluster).values():
+    for external in _selectable(view, EXTERNAL_WORKLOAD, service).values():
         target = _target(service, external, named, port)
-        if target is not None and external.ready and service.selector.matches(external.labels):
+        selected = service.selector is not None and service.selector.matches(external.labels)
+        if target is not None and external.ready and selected:
             yield from (_Candidate(endpoint_of(view, external, target, address)) for address in external.addresses)
+
+
+def _selectable(view: View, kind: Kind[P], service: Service) -> Mapping[str, P]:
+    """Those that the service's selector may match: all that have one of its labels."""
+    if service.selector is None:
+        return {}
+    facet, key = wanted(service.selector), service.key
+    if facet == ANYTHING:
+        return view.within(kind, key.namespace, key.cluster)
+    return view.about(kind, facet, key.namespace, key.cluster)
 
 
 def _of_slice(

@@ -35,7 +35,7 @@ def attached(view: View, service: Key, port: int, client_namespace: str) -> list
         route
         for namespace in sorted({service.namespace, client_namespace})
         for kind in (HTTP_ROUTE, POLICY_HTTP_ROUTE)
-        for route in view.within(kind, namespace, service.cluster).values()
+        for route in view.about(kind, (SERVICE.name, service.name), namespace, service.cluster).values()
         if any(_is(parent, service, port, route) for parent in route.parents)
     ]
     return in_precedence(routes)

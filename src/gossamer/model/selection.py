@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gossamer.model.authorization import SERVER, Server, ServerProtocol
+from gossamer.model.facets import possible
 from gossamer.model.names import namespace_key
 from gossamer.model.service import Service
 from gossamer.model.snapshot import View
@@ -11,8 +12,13 @@ from gossamer.model.workload import NAMESPACE, ExternalWorkload, Workload
 
 def server_for(view: View, workload: Workload | ExternalWorkload, port: int) -> Server | None:
     """The Server that decides for a port: of several, the oldest, then the first by name."""
-    servers = view.within(SERVER, workload.key.namespace, workload.key.cluster)
-    chosen = [server for server in servers.values() if _selects(server, workload, port)]
+    key = workload.key
+    chosen = [
+        server
+        for facet in possible(workload.labels)
+        for server in view.about(SERVER, facet, key.namespace, key.cluster).values()
+        if _selects(server, workload, port)
+    ]
     return min(chosen, key=lambda server: (server.created == 0, server.created, server.key.name), default=None)
 
 

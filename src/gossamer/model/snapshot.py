@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol, TypeVar
 
+from gossamer.model.facets import Facet, facets
 from gossamer.model.kinds import Object
 from gossamer.model.mesh import Mesh
 from gossamer.model.names import LOCAL_CLUSTER, IPAddress, Key, Kind
@@ -37,6 +38,10 @@ class View(Protocol):
         """Name → resource, for one namespace."""
         ...
 
+    def about(self, kind: Kind[T], facet: Facet, namespace: str, cluster: str = LOCAL_CLUSTER) -> Mapping[str, T]:
+        """Name → resource, for those of one namespace that have a facet."""
+        ...
+
     def all(self, kind: Kind[T]) -> Mapping[tuple[str, str], Mapping[str, T]]:
         """(cluster, namespace) → name → resource."""
         ...
@@ -50,6 +55,7 @@ class View(Protocol):
 class Snapshot:
     mesh: Mesh = field(default_factory=Mesh)
     tables: Mapping[Kind[Any], Table] = field(default_factory=dict)
+    faceted: Mapping[Kind[Any], Mapping[tuple[str, str, Facet], Mapping[str, Any]]] = field(default_factory=dict)
     # The owner that comes first by kind (service, workload, external), then by key.
     addresses: Mapping[IPAddress, tuple[Owner, ...]] = field(default_factory=dict)
 
@@ -59,6 +65,9 @@ class Snapshot:
 
     def within(self, kind: Kind[T], namespace: str, cluster: str = LOCAL_CLUSTER) -> Mapping[str, T]:
         return self.tables.get(kind, {}).get((cluster, namespace), _EMPTY)
+
+    def about(self, kind: Kind[T], facet: Facet, namespace: str, cluster: str = LOCAL_CLUSTER) -> Mapping[str, T]:
+        return self.faceted.get(kind, {}).get((cluster, namespace, facet), _EMPTY)
 
     def all(self, kind: Kind[T]) -> Mapping[tuple[str, str], Mapping[str, T]]:
         return self.tables.get(kind, _NOTHING)
@@ -91,11 +100,16 @@ class _Draft:
         self.base = base
         self.tables: dict[Kind[Any], Table] = dict(base.tables)
         self.copied: dict[tuple[Kind[Any], str, str], dict[str, Any]] = {}
+        self.faceted: dict[Kind[Any], Mapping[tuple[str, str, Facet], Mapping[str, Any]]] = dict(base.faceted)
+        self.copied_facets: dict[Kind[Any], dict[tuple[str, str, Facet], Mapping[str, Any]]] = {}
         self.addresses: dict[IPAddress, tuple[Owner, ...]] | None = None
 
     def put(self, resource: Object) -> None:
         self.drop(resource.kind, resource.key)
         self._names(resource.kind, resource.key)[resource.key.name] = resource
+        for facet in facets(resource):
+            place, held = self._facet(resource.kind, resource.key, facet)
+            held[place] = {**held.get(place, _EMPTY), resource.key.name: resource}
         if resource.kind in _ADDRESSED:
             assert isinstance(resource, Service | Workload | ExternalWorkload)
             self._own(resource)
@@ -104,6 +118,13 @@ class _Draft:
         if key.name not in self.tables.get(kind, {}).get((key.cluster, key.namespace), _EMPTY):
             return
         gone = self._names(kind, key).pop(key.name)
+        for facet in facets(gone):
+            place, held = self._facet(kind, key, facet)
+            left = {name: one for name, one in held[place].items() if name != key.name}
+            if left:
+                held[place] = left
+            else:
+                del held[place]
         if kind in _ADDRESSED:
             self._disown(gone)
 
@@ -114,7 +135,19 @@ class _Draft:
                 self.tables[kind] = table
                 if not table:
                     del self.tables[kind]
-        return Snapshot(self.base.mesh, self.tables, self.base.addresses if self.addresses is None else self.addresses)
+        self.faceted.update(self.copied_facets)
+        for kind in [kind for kind, held in self.copied_facets.items() if not held]:
+            del self.faceted[kind]
+        addresses = self.base.addresses if self.addresses is None else self.addresses
+        return Snapshot(self.base.mesh, self.tables, self.faceted, addresses)
+
+    def _facet(
+        self, kind: Kind[Any], key: Key, facet: Facet
+    ) -> tuple[tuple[str, str, Facet], dict[tuple[str, str, Facet], Mapping[str, Any]]]:
+        """A facet's place in the kind's facets, which are copied on the first touch."""
+        if kind not in self.copied_facets:
+            self.copied_facets[kind] = dict(self.base.faceted.get(kind, {}))
+        return (key.cluster, key.namespace, facet), self.copied_facets[kind]
 
     def _names(self, kind: Kind[Any], key: Key) -> dict[str, Any]:
         """The names of the key's namespace, copied on the first touch."""

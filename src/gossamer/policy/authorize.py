@@ -42,13 +42,13 @@ def for_server(view: View, server: Server) -> tuple[Authorization, ...]:
         for saz in _sorted(view.within(SERVER_AUTHORIZATION, server.key.namespace, server.key.cluster))
         if _selects(saz, server)
     ]
-    found += [_policy(view, policy) for policy in _policies(view, server.key) if _targets_server(policy, server)]
+    found += [_policy(view, policy) for policy in _of_server(view, server)]
     return (*(one for one in found if one is not None), *by_default(view, server.access_policy))
 
 
 def for_route(view: View, route: HttpRoute) -> tuple[Authorization, ...]:
     """Of every policy that names the route; they are in addition to the Server's."""
-    found = [_policy(view, policy) for policy in _policies(view, route.key) if _targets_route(policy, route)]
+    found = [_policy(view, policy) for policy in _of_route(view, route)]
     return tuple(one for one in found if one is not None)
 
 
@@ -80,24 +80,22 @@ _DEFAULTS: dict[DefaultPolicy, tuple[bool | None, bool]] = {
 }
 
 
-def _policies(view: View, beside: Key) -> list[AuthorizationPolicy]:
-    return _sorted(view.within(AUTHORIZATION_POLICY, beside.namespace, beside.cluster))
-
-
 def _sorted(named: Mapping[str, T]) -> list[T]:
     return [named[name] for name in sorted(named)]
 
 
-def _targets_server(policy: AuthorizationPolicy, server: Server) -> bool:
-    target = policy.target
-    if target.kind == NAMESPACE.name:
-        return target.name == server.key.namespace
-    return (target.group, target.kind, target.name) == (SERVER.group, SERVER.name, server.key.name)
+def _of_server(view: View, server: Server) -> list[AuthorizationPolicy]:
+    """The policies that name a Server, or the namespace it lies in."""
+    key = server.key
+    named = view.about(AUTHORIZATION_POLICY, (SERVER.name, key.name), key.namespace, key.cluster)
+    whole = view.about(AUTHORIZATION_POLICY, (NAMESPACE.name, key.namespace), key.namespace, key.cluster)
+    return _sorted({**named, **whole})
 
 
-def _targets_route(policy: AuthorizationPolicy, route: HttpRoute) -> bool:
-    target = policy.target
-    return (target.group, target.kind, target.name) == (route.group, route.kind.name, route.key.name)
+def _of_route(view: View, route: HttpRoute) -> list[AuthorizationPolicy]:
+    key = route.key
+    named = view.about(AUTHORIZATION_POLICY, (route.kind.name, key.name), key.namespace, key.cluster)
+    return [policy for policy in _sorted(named) if policy.target.group == route.group]
 
 
 def _policy(view: View, policy: AuthorizationPolicy) -> Authorization | None:

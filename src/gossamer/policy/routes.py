@@ -30,7 +30,7 @@ def for_server(view: View, server: Server) -> tuple[InboundRoute, ...]:
     attached = [
         route
         for kind in (HTTP_ROUTE, POLICY_HTTP_ROUTE)
-        for route in view.within(kind, key.namespace, key.cluster).values()
+        for route in view.about(kind, (SERVER.name, key.name), key.namespace, key.cluster).values()
         if any(_is(parent, server, route) for parent in route.parents)
     ]
     return tuple(_inbound(view, route) for route in in_precedence(attached)) or DEFAULT
