@@ -26,7 +26,7 @@ pub struct Id {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Pick {
     Endpoint(Id),
-    /// All wait to be tried again; the first at `retry_at`. `since` when this began.
+    /// All wait to be tried again; the first at `retry_at`. `since` when the last that answered became unavailable.
     Unavailable {
         retry_at: u64,
         since: u64,
@@ -137,7 +137,10 @@ impl Balancer {
         };
         match better {
             Some(slot) => {
-                self.unavailable_since = None;
+                // One that failed last is only a try: nobody is available until it answers.
+                if self.slots[slot as usize].member.as_ref().is_some_and(|member| member.failures == 0) {
+                    self.unavailable_since = None;
+                }
                 Pick::Endpoint(self.id(slot))
             }
             None => {
@@ -176,6 +179,7 @@ impl Balancer {
         let Some(member) = self.member(id).filter(|member| member.failures > 0) else { return };
         (member.failures, member.retry_at) = (0, 0);
         self.failing -= 1;
+        self.unavailable_since = None;
     }
 
     /// No connection to it could be made: not picked again before a backoff has passed.

@@ -128,7 +128,7 @@ fn a_failing_endpoint_is_left_alone_until_its_backoff_has_passed_and_doubles() {
     balancer.failed(ids[0], 100 * MS, 0);
     balancer.failed(ids[0], 101 * MS, 0);
     balancer.failed(ids[1], 100 * MS, 0);
-    assert_eq!(balancer.pick(200 * MS, 0), Pick::Unavailable { retry_at: 300 * MS, since: 200 * MS });
+    assert_eq!(balancer.pick(200 * MS, 0), Pick::Unavailable { retry_at: 300 * MS, since: 50 * MS });
     balancer.connected(ids[1]);
     assert_eq!((picked(&mut balancer, 200 * MS, 0), balancer.available(200 * MS)), (Some(ids[1]), 1));
 }
@@ -147,6 +147,24 @@ fn nobody_for_longer_than_the_queue_allows_is_failfast() {
     balancer.update(&[], 4_000 * MS);
     assert_eq!(balancer.pick(5_000 * MS, 0), Pick::Empty { since: 4_000 * MS });
     assert!(balancer.is_failfast(7_000 * MS, &queue));
+}
+
+#[test]
+fn trying_again_in_vain_does_not_restart_the_time_until_failfast() {
+    let queue = Queue { capacity: 10, failfast: Duration::from_secs(3) };
+    let mut balancer = balancer([1]);
+    let id = balancer.ids().next().unwrap();
+    let mut tries = 0;
+    for now in (0..6_000).map(|ms| ms * MS) {
+        if let Pick::Endpoint(id) = balancer.pick(now, 0) {
+            balancer.failed(id, now, 0);
+            tries += 1;
+        }
+        assert_eq!(balancer.is_failfast(now, &queue), now >= 3_001 * MS, "{now}");
+    }
+    assert_eq!(tries, 6, "at 0, 0.1, 0.3, 0.7, 1.5 and 3.1 s");
+    balancer.connected(id);
+    assert!(!balancer.is_failfast(6_000 * MS, &queue));
 }
 
 #[test]
