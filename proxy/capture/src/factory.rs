@@ -8,9 +8,15 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
+use kernel::process::Forked;
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags, SocketFlags, SocketType, socketpair,
 };
+use rustix::process::Pid;
+use rustix::thread::{CapabilitySet, CapabilitySets};
+
+use crate::rules::MARK;
 
 /// Most sockets in one reply.
 pub const BATCH: usize = 16;
@@ -117,11 +123,64 @@ pub(crate) fn send_with(to: impl AsFd, bytes: &[u8], descriptors: &[BorrowedFd<'
     }
 }
 
-/// The factory itself: answers on both pairs until the launcher's closes. Never returns to the caller's code.
+/// In a forked child: becomes the factory and returns when the launcher is gone.
+///
+/// It keeps one right (to mark sockets) and no descriptor but its two, in a session of its own, and dies with `launcher`.
+pub(crate) fn live(launcher: Option<Pid>, sidecar: &OwnedFd, launcher_end: &OwnedFd) -> io::Result<()> {
+    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
+    if rustix::process::getppid() != launcher {
+        return Ok(());
+    }
+    kernel::undumpable()?;
+    rustix::process::setsid()?;
+    rustix::thread::set_name(c"gossamer-socket")?;
+    rustix::process::chdir("/")?;
+    let right = CapabilitySet::NET_ADMIN;
+    let sets = CapabilitySets { effective: right, permitted: right, inheritable: CapabilitySet::empty() };
+    rustix::thread::set_capabilities(None, sets)?;
+    let null = std::fs::File::open("/dev/null")?;
+    let null = null.as_fd();
+    kernel::process::arrange(&[null, null, null, sidecar.as_fd(), launcher_end.as_fd()], 0)?;
+    let (sidecar, launcher) = (kernel::inherited(3)?, kernel::inherited(4)?);
+    serve(&sidecar, &launcher, MARK);
+    Ok(())
+}
+
+/// In the launcher: another factory, when the first was killed. `user` and `net` are the workload's namespaces.
+pub(crate) fn again(user: &OwnedFd, net: &OwnedFd) -> io::Result<Again> {
+    let (for_sidecar, sidecar) = pair()?;
+    let (for_launcher, launcher_end) = pair()?;
+    let launcher = rustix::process::getpid();
+    match kernel::process::fork()? {
+        Forked::Parent(process) => Ok(Again { process, for_sidecar, client: Client::new(for_launcher)? }),
+        Forked::Child => {
+            let enter = |fd: &OwnedFd| rustix::thread::move_into_link_name_space(fd.as_fd(), None);
+            if enter(user).and_then(|()| enter(net)).is_ok() {
+                // An error ends it; whoever asks it for sockets then finds it gone.
+                drop(live(Some(launcher), &sidecar, &launcher_end));
+            }
+            kernel::process::exit_now(0)
+        }
+    }
+}
+
+/// A factory started again, and our ends of its pairs.
+pub(crate) struct Again {
+    pub process: Pid,
+    pub for_sidecar: OwnedFd,
+    pub client: Client,
+}
+
+/// A pair as the factory speaks over: message by message.
+pub(crate) fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
+}
+
+/// Answers on both pairs until the launcher's closes.
 ///
 /// Sockets for the sidecar carry `mark`, which the rules let pass: dialling into the workload is never captured.
 /// Sockets for the launcher do not, because it tests that capturing works.
-pub(crate) fn serve(sidecar: &OwnedFd, launcher: &OwnedFd, mark: u32) {
+fn serve(sidecar: &OwnedFd, launcher: &OwnedFd, mark: u32) {
     use rustix::event::{PollFd, PollFlags, poll};
     loop {
         let mut fds = [PollFd::new(launcher, PollFlags::IN), PollFd::new(sidecar, PollFlags::IN)];
@@ -157,7 +216,7 @@ fn answer(to: &OwnedFd, mark: Option<u32>) -> bool {
 }
 
 fn make(family: Family, mark: Option<u32>) -> io::Result<OwnedFd> {
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, ipproto, socket_with};
+    use rustix::net::{ipproto, socket_with};
     let address = match family {
         Family::V4 => AddressFamily::INET,
         Family::V6 => AddressFamily::INET6,
@@ -173,15 +232,10 @@ fn make(family: Family, mark: Option<u32>) -> io::Result<OwnedFd> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
-
-    fn pair() -> (OwnedFd, OwnedFd) {
-        socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None).unwrap()
-    }
 
     #[test]
     fn sockets_come_in_batches_and_an_empty_queue_is_no_error() {
-        let (asking, serving) = pair();
+        let (asking, serving) = pair().unwrap();
         let client = Client::new(asking).unwrap();
         assert!(client.receive().unwrap().is_none());
         client.request(Family::V4, 3).unwrap();
@@ -195,15 +249,15 @@ mod tests {
 
     #[test]
     fn the_end_of_the_launcher_ends_the_factory() {
-        let (_sidecar, to_sidecar) = pair();
-        let (launcher, to_launcher) = pair();
+        let (_sidecar, to_sidecar) = pair().unwrap();
+        let (launcher, to_launcher) = pair().unwrap();
         drop(launcher);
         serve(&to_sidecar, &to_launcher, 1);
     }
 
     #[test]
     fn a_factory_that_is_gone_is_the_end_of_file() {
-        let (asking, serving) = pair();
+        let (asking, serving) = pair().unwrap();
         let client = Client::new(asking).unwrap();
         drop(serving);
         assert_eq!(client.receive().unwrap_err().kind(), io::ErrorKind::UnexpectedEof);

@@ -7,7 +7,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,16 @@ use crate::config::Config;
 use crate::dial::{Dial, Found};
 use crate::failure::{self, Failure};
 use crate::gate::{Gate, Made, Message};
-use crate::rules::{self, DNS_PORT, MARK, OUT_PORT};
+use crate::netlink::Socket;
+use crate::rules::{self, DNS_PORT, OUT_PORT};
 use crate::{factory, link, nft, ports};
 
 /// Names of the descriptors in `Made`; those of the listeners are the sidecar's.
 pub const TABLE_V4: &str = "table4";
 pub const TABLE_V6: &str = "table6";
 pub const DIAGNOSTICS: &str = "diagnostics";
+pub const USER_NAMESPACE: &str = "user";
+pub const NET_NAMESPACE: &str = "net";
 pub const COUNTERS: &str = "counters";
 
 const LOW_PORTS: &str = "/proc/sys/net/ipv4/ip_unprivileged_port_start";
@@ -87,11 +90,19 @@ impl Child<'_> {
             rustix::pipe::pipe_with(rustix::pipe::PipeFlags::CLOEXEC).map_err(|e| step(e.into()))?;
         let factory = self.fork_factory().map_err(step)?;
         drop(unsettled);
-        let made = self.make(factory)?;
+        let v6 = self.set_up_loopback()?;
+        let tables = nft::socket().map_err(|error| Failure::step("reach nf_tables", &error))?;
+        // The sidecar starts while the rest is made here: its listeners exist, and nothing leads to them yet.
+        let made =
+            gather(factory, v6, &tables).map_err(|error| Failure::step("open the capture's listeners", &error))?;
+        self.tell(&Message::Made(made))?;
+        self.load_rules(&tables)?;
+        for directory in &self.config.hide {
+            cover(Path::new(directory))?;
+        }
+        silence_resolvers()?;
         // The factory has closed what it inherited, the gate above all: the gate's end then means our `exec`.
         rustix::io::read(&settled, &mut [0u8; 1]).map_err(|error| step(error.into()))?;
-        self.tell(&made)?;
-        drop(made);
         self.wait_for_go()?;
         test_capture()?;
         self.become_program()
@@ -123,32 +134,13 @@ impl Child<'_> {
             Forked::Parent(pid) => Ok(pid.as_raw_nonzero().get()),
             Forked::Child => {
                 // An error here ends the factory; the sidecar then finds it gone, and the capture stays closed.
-                drop(self.be_factory(launcher));
+                drop(factory::live(launcher, self.factory.0, self.factory.1));
                 kernel::process::exit_now(0)
             }
         }
     }
 
-    fn be_factory(&self, launcher: Option<rustix::process::Pid>) -> io::Result<()> {
-        rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-        if rustix::process::getppid() != launcher {
-            return Ok(());
-        }
-        kernel::undumpable()?;
-        rustix::process::setsid()?;
-        rustix::thread::set_name(c"gossamer-socket")?;
-        rustix::process::chdir("/")?;
-        keep_only(CapabilitySet::NET_ADMIN)?;
-        let null = std::fs::File::open("/dev/null")?;
-        let null = null.as_fd();
-        kernel::process::arrange(&[null, null, null, self.factory.0.as_fd(), self.factory.1.as_fd()], 0)?;
-        let (sidecar, launcher) = (kernel::inherited(3)?, kernel::inherited(4)?);
-        factory::serve(&sidecar, &launcher, MARK);
-        Ok(())
-    }
-
-    fn make(&self, factory: i32) -> Result<Message, Failure> {
-        let step = |name: &'static str| move |error: io::Error| Failure::step(name, &error);
+    fn set_up_loopback(&self) -> Result<bool, Failure> {
         let v6 = link::set_up(self.machine.global_v6).map_err(|error| match error.raw_os_error() {
             // The namespace was granted and the rights inside it were not (AppArmor on Ubuntu).
             Some(1 | 13) => blocked("netlink", &error),
@@ -158,25 +150,14 @@ impl Child<'_> {
             // As outside. Where this is forbidden the program gets the error that it would get elsewhere.
             drop(std::fs::write(LOW_PORTS, start));
         }
-        let tables = nft::socket().map_err(step("reach nf_tables"))?;
+        Ok(v6)
+    }
+
+    fn load_rules(&self, tables: &Socket) -> Result<(), Failure> {
         let rules = rules::ruleset(&self.config.captured, &self.config.host_ports);
-        nft::load(&tables, &rules).map_err(|refused| {
+        nft::load(tables, &rules).map_err(|refused| {
             Failure::step(format_args!("load the capture rules (nf_tables message {})", refused.index), &refused.error)
-        })?;
-        let mut made = Made { factory, names: Vec::new(), descriptors: Vec::new() };
-        listeners(v6, &mut made).map_err(step("open the capture's listeners"))?;
-        for (name, table) in connection_tables().map_err(step("open /proc/self/net/tcp"))? {
-            made.push(name, table);
-        }
-        made.push(COUNTERS, tables.into_fd());
-        if let Ok(diagnostics) = ports::diagnostics() {
-            made.push(DIAGNOSTICS, diagnostics.into_fd());
-        }
-        for directory in &self.config.hide {
-            cover(Path::new(directory))?;
-        }
-        silence_resolvers()?;
-        Ok(Message::Made(made))
+        })
     }
 
     fn become_program(&self) -> Result<std::convert::Infallible, Failure> {
@@ -192,6 +173,23 @@ impl Child<'_> {
         self.mask.restore();
         Err(Failure::program(&name, &exec.exec()))
     }
+}
+
+/// Everything made inside that is needed outside.
+fn gather(factory: i32, v6: bool, tables: &Socket) -> io::Result<Made> {
+    let mut made = Made { factory, names: Vec::new(), descriptors: Vec::new() };
+    listeners(v6, &mut made)?;
+    for (name, table) in connection_tables()? {
+        made.push(name, table);
+    }
+    made.push(COUNTERS, tables.as_fd().try_clone_to_owned()?);
+    if let Ok(diagnostics) = ports::diagnostics() {
+        made.push(DIAGNOSTICS, diagnostics.into_fd());
+    }
+    for (name, path) in [(USER_NAMESPACE, "/proc/self/ns/user"), (NET_NAMESPACE, "/proc/self/ns/net")] {
+        made.push(name, std::fs::File::open(path)?.into());
+    }
+    Ok(made)
 }
 
 impl Made {
@@ -304,14 +302,5 @@ fn confine() -> io::Result<()> {
     rustix::thread::clear_ambient_capability_set()?;
     let mut sets = rustix::thread::capabilities(None)?;
     sets.inheritable = CapabilitySet::empty();
-    Ok(rustix::thread::set_capabilities(None, sets)?)
-}
-
-fn keep_only(capability: CapabilitySet) -> io::Result<()> {
-    let sets = rustix::thread::CapabilitySets {
-        effective: capability,
-        permitted: capability,
-        inheritable: CapabilitySet::empty(),
-    };
     Ok(rustix::thread::set_capabilities(None, sets)?)
 }

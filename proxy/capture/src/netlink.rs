@@ -3,7 +3,7 @@
 //! Knows the envelope only; what routes and rules look like is said in `link` and `nft`.
 
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::net::netlink::SocketAddrNetlink;
 use rustix::net::{AddressFamily, Protocol, RecvFlags, SendFlags, SocketFlags, SocketType, sockopt};
@@ -98,6 +98,10 @@ impl Socket {
 
     pub fn into_fd(self) -> OwnedFd {
         self.0
+    }
+
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
     }
 
     /// Sends the messages in one write and waits until each that asked for it is acknowledged.

@@ -34,8 +34,10 @@ pub fn probe() -> ExitCode {
         Ok(Forked::Parent(child)) => {
             drop(inner);
             if let Ok(Message::Unshared) = gate.receive(PATIENCE) {
-                let outcome = users::map(child).and_then(|()| gate.send(&Message::Mapped));
-                report("user-namespaces", outcome.map_err(|error| failure::plain(&error)));
+                if report("user-namespaces", users::map(child).map_err(|error| failure::plain(&error))) {
+                    // A child that is gone has said why.
+                    gate.send(&Message::Mapped).ok();
+                }
             }
             drop(gate);
             ended_well(child)

@@ -4,25 +4,25 @@
 
 use std::ffi::OsString;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, RawFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use kernel::process::Forked;
 use kernel::signal::Signals;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, socketpair};
+use rustix::net::SendFlags;
 use rustix::process::{Pid, Signal};
 
 use crate::agent::Agent;
 use crate::config::Config;
 use crate::failure::Failure;
 use crate::gate::{Gate, Made, Message};
-use crate::inside::{COUNTERS, Child, DIAGNOSTICS, Machine, TABLE_V4, TABLE_V6};
+use crate::inside::{COUNTERS, Child, DIAGNOSTICS, Machine, NET_NAMESPACE, TABLE_V4, TABLE_V6, USER_NAMESPACE};
 use crate::journal::Journal;
 use crate::netlink::Socket;
 use crate::ports::Discovery;
 use crate::sidecar::{Listener, Sidecar};
-use crate::supervise::{Launcher, Parts};
+use crate::supervise::{Inside, Launcher, Parts};
 use crate::{dial, factory, link, users};
 
 const CHILD: i32 = 17;
@@ -40,6 +40,22 @@ pub fn start(arguments: &[OsString], started: Instant) -> Result<Launcher, Failu
     let arguments = parse(arguments)?;
     let theirs = open_descriptors(&[arguments.config, arguments.agent]);
     let (config, agent) = read(&arguments)?;
+    let farewell = agent.fd().and_then(|fd| fd.try_clone_to_owned().ok());
+    begin(&arguments, config, agent, started, theirs).inspect_err(|_| {
+        // Without it the registration would be kept for a while, in case we came back.
+        if let Some(connection) = farewell {
+            rustix::net::send(connection, b"bye\n", SendFlags::NOSIGNAL).ok();
+        }
+    })
+}
+
+fn begin(
+    arguments: &Arguments<'_>,
+    config: Config,
+    agent: Agent,
+    started: Instant,
+    theirs: Vec<RawFd>,
+) -> Result<Launcher, Failure> {
     refuse_nested()?;
     let journal = Journal::open(Path::new(&config.log_file), started)
         .map_err(|error| Failure::step(format_args!("open the log {}", config.log_file), &error))?;
@@ -49,8 +65,8 @@ pub fn start(arguments: &[OsString], started: Instant) -> Result<Launcher, Failu
         Signals::block(&crate::signals::taken()).map_err(|error| Failure::step("take signals", &error))?;
     let step = |error: io::Error| Failure::step("prepare the namespace", &error);
     let (gate, inner_gate) = Gate::pair().map_err(step)?;
-    let (for_sidecar, in_factory_sidecar) = seqpacket().map_err(step)?;
-    let (for_launcher, in_factory_launcher) = seqpacket().map_err(step)?;
+    let (for_sidecar, in_factory_sidecar) = factory::pair().map_err(step)?;
+    let (for_launcher, in_factory_launcher) = factory::pair().map_err(step)?;
     let child = Child {
         config: &config,
         command: arguments.command,
@@ -145,10 +161,6 @@ fn refuse_nested() -> Result<(), Failure> {
     }
 }
 
-fn seqpacket() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?)
-}
-
 /// Follows the child until everything inside is made. Returns that, and when its namespaces existed.
 fn prepare(gate: &Gate, program: Pid) -> Result<(Made, Instant), Failure> {
     let next = || match gate.receive(PATIENCE) {
@@ -179,12 +191,14 @@ fn prepare(gate: &Gate, program: Pid) -> Result<(Made, Instant), Failure> {
 /// Sorts what was made inside, and starts the sidecar.
 fn assemble(parts: Parts, made: Made) -> Result<Launcher, Failure> {
     let mut tables = Vec::new();
-    let (mut counters, mut diagnostics) = (None, None);
+    let (mut counters, mut diagnostics, mut user, mut net) = (None, None, None, None);
     let mut listeners: Vec<Listener> = Vec::new();
     for (name, descriptor) in made.names.into_iter().zip(made.descriptors) {
         match name.as_str() {
             TABLE_V4 | TABLE_V6 => tables.push(descriptor),
             DIAGNOSTICS => diagnostics = Some(Socket::wrap(descriptor)),
+            USER_NAMESPACE => user = Some(descriptor),
+            NET_NAMESPACE => net = Some(descriptor),
             COUNTERS => counters = Some(Socket::wrap(descriptor)),
             _ => listeners.push((name, descriptor)),
         }
@@ -192,7 +206,8 @@ fn assemble(parts: Parts, made: Made) -> Result<Launcher, Failure> {
     let sidecar = Sidecar::start(&parts.config, &listeners, &parts.factory_end, &parts.journal)
         .map_err(|error| Failure::step("start the sidecar", &error))?;
     let discovery = Discovery::new(diagnostics, tables, Instant::now());
-    Ok(Launcher::new(parts, sidecar, listeners, discovery, counters))
+    let made = Inside { listeners, counters, namespaces: user.zip(net) };
+    Ok(Launcher::new(parts, sidecar, discovery, made))
 }
 
 /// Closes what belongs to the program and points the standard streams at nothing, once the program runs: a reader of

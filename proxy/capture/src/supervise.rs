@@ -73,6 +73,15 @@ pub struct Parts {
     pub factory: factory::Client,
 }
 
+/// What was made inside the workload's namespaces.
+pub struct Inside {
+    pub listeners: Vec<Listener>,
+    /// Where the rules' counters are read.
+    pub counters: Option<netlink::Socket>,
+    /// User and network namespace, to start the factory again.
+    pub namespaces: Option<(OwnedFd, OwnedFd)>,
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Phase {
     /// The sidecar is not ready; the program waits.
@@ -102,7 +111,7 @@ pub struct Launcher {
     restart_at: Option<Instant>,
     restart_pause: Duration,
     log_offset: u64,
-    listeners: Vec<Listener>,
+    inside: Inside,
     token_wanted: bool,
     discovery: Discovery,
     published: Option<Ports>,
@@ -110,7 +119,6 @@ pub struct Launcher {
     ready_since: Instant,
     ready_next: Instant,
     dial: Option<(Purpose, Dial)>,
-    counters: Option<netlink::Socket>,
     survey_at: Instant,
     said: Vec<String>,
     status: Option<WaitStatus>,
@@ -128,13 +136,7 @@ enum Purpose {
 }
 
 impl Launcher {
-    pub fn new(
-        parts: Parts,
-        sidecar: Sidecar,
-        listeners: Vec<Listener>,
-        discovery: Discovery,
-        counters: Option<netlink::Socket>,
-    ) -> Self {
+    pub fn new(parts: Parts, sidecar: Sidecar, discovery: Discovery, inside: Inside) -> Self {
         let now = Instant::now();
         Launcher {
             log_offset: parts.journal.file().metadata().map_or(0, |metadata| metadata.len()),
@@ -147,7 +149,7 @@ impl Launcher {
             sidecar_deadline: None,
             restart_at: None,
             restart_pause: Duration::ZERO,
-            listeners,
+            inside,
             token_wanted: false,
             discovery,
             published: None,
@@ -155,7 +157,6 @@ impl Launcher {
             ready_since: now,
             ready_next: now,
             dial: None,
-            counters,
             survey_at: now + SURVEY,
             said: Vec::new(),
             status: None,
@@ -426,13 +427,37 @@ impl Launcher {
     /// Same listeners, same factory: connections that came meanwhile wait in the backlog.
     fn restart_sidecar(&mut self) {
         self.restart_at = None;
+        if self.parts.factory_process == 0 {
+            self.restart_factory();
+        }
         let parts = &self.parts;
-        match Sidecar::start(&parts.config, &self.listeners, &parts.factory_end, &parts.journal) {
+        match Sidecar::start(&parts.config, &self.inside.listeners, &parts.factory_end, &parts.journal) {
             Ok(sidecar) => self.sidecar = Some(sidecar),
             Err(error) => {
                 parts.journal.warn(&format!("cannot start the sidecar: {error}"));
                 self.restart_at = Some(self.now + LONGEST_RESTART);
             }
+        }
+    }
+
+    /// A sidecar cannot be handed another factory, so it is started again with it, at the pace of its restarts.
+    fn factory_ended(&mut self) {
+        self.parts.factory_process = 0;
+        if self.status.is_none() {
+            self.parts.journal.warn("the socket factory was killed; starting it and the sidecar again");
+            self.sidecar.iter().for_each(Sidecar::kill);
+        }
+    }
+
+    fn restart_factory(&mut self) {
+        let Some((user, net)) = &self.inside.namespaces else { return };
+        match factory::again(user, net) {
+            Ok(again) => {
+                self.parts.factory_process = again.process.as_raw_nonzero().get();
+                self.parts.factory_end = again.for_sidecar;
+                self.parts.factory = again.client;
+            }
+            Err(error) => self.parts.journal.warn(&format!("cannot start the socket factory: {error}")),
         }
     }
 
@@ -598,7 +623,7 @@ impl Launcher {
         if let Err(error) = self.parts.journal.rotate() {
             self.once(format!("cannot rotate the log: {error}"));
         }
-        let Some(counters) = &self.counters else { return };
+        let Some(counters) = &self.inside.counters else { return };
         let counted = nft::rejected(counters).unwrap_or_default();
         let refused = nft::refused_ports(counters).unwrap_or_default();
         for (name, _) in counted.iter().filter(|(_, packets)| *packets > 0) {
@@ -717,11 +742,8 @@ impl Launcher {
             }
         } else if over && self.sidecar.as_ref().is_some_and(|sidecar| sidecar.pid == pid) {
             self.sidecar_ended(status);
-        } else if over && pid.as_raw_nonzero().get() == self.parts.factory_process && self.status.is_none() {
-            self.parts.factory_process = 0;
-            self.parts
-                .journal
-                .warn("the socket factory was killed: peers cannot reach the program any more; start it again");
+        } else if over && pid.as_raw_nonzero().get() == self.parts.factory_process {
+            self.factory_ended();
         }
     }
 

@@ -368,25 +368,32 @@ fn with_a_ready_url_the_endpoint_waits_for_its_200() {
 #[test]
 fn connections_from_outside_reach_a_program_that_listens_on_loopback_only() {
     for user in users() {
+        // The same port leads to the host for the program itself; the sidecar's own connections are never captured.
         let workload = shell(user, "$WB serve 127.0.0.1:7400")
-            .config(
-                "env=STUB_INBOUND=/tmp/gossamer-inbound:7400\nhost_port=7400"
-                    .replace("/tmp/gossamer-inbound", &inbound_file(user))
-                    .as_str(),
-            )
+            .config(&format!("env=STUB_INBOUND={}:7400\nhost_port=7400", inbound_file(user)))
             .start();
         workload.agent.hear("listening 7400");
-        let port: u16 = std::fs::read_to_string(inbound_file(user)).unwrap().parse().unwrap();
-        let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
-        std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\n\r\n").unwrap();
-        let mut answer = String::new();
-        std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
-        assert!(answer.ends_with("inside"), "{answer}");
+        assert!(ask_through(&inbound_file(user)).ends_with("inside"));
     }
 }
 
+/// One request to the port that the stub has written to `file`.
+fn ask_through(file: &str) -> String {
+    let port: u16 = std::fs::read_to_string(file).unwrap().parse().unwrap();
+    let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
+    std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
+    answer
+}
+
 fn inbound_file(user: User) -> String {
-    let path = std::env::temp_dir().join(format!("gossamer-inbound-{}-{}", std::process::id(), user.id()));
+    let path = std::env::temp_dir().join(format!(
+        "gossamer-inbound-{}-{}-{:?}",
+        std::process::id(),
+        user.id(),
+        std::thread::current().id()
+    ));
     path.display().to_string()
 }
 
@@ -458,6 +465,22 @@ fn a_killed_sidecar_comes_back_with_a_fresh_token_and_the_endpoint_with_it() {
             send("KILL", *workload.sidecars().last().unwrap());
             eventually("published again", || (workload.agent.count("listening 7600") == 2 + round).then_some(()));
         }
+    }
+}
+
+#[test]
+fn a_killed_factory_is_made_again_inside() {
+    for user in users() {
+        let workload = shell(user, "$WB serve 127.0.0.1:7800")
+            .config(&format!("env=STUB_INBOUND={}:7800", inbound_file(user)))
+            .start();
+        workload.agent.hear("listening 7800");
+        let first = workload.factory();
+        send("KILL", first);
+        eventually("published again", || (workload.agent.count("listening 7800") == 2).then_some(()));
+        assert_ne!(workload.factory(), first);
+        assert!(ask_through(&inbound_file(user)).ends_with("inside"));
+        assert_eq!(children(workload.launcher()).len(), 3);
     }
 }
 
