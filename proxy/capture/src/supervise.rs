@@ -336,7 +336,8 @@ impl Launcher {
     /// Before the program runs, any failure ends the attempt.
     fn fail(&mut self, failure: Failure) {
         rustix::process::kill_process(self.parts.program, Signal::KILL).ok();
-        self.ending = Some(Ending::Failure(failure));
+        // The first reason is the reason; what follows from it is not.
+        self.ending.get_or_insert(Ending::Failure(failure));
     }
 
     fn with_reason(&self, line: &str) -> String {
