@@ -90,6 +90,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"{error}\n")
         return 64
     logs.setup(settings.log_level)
+    # It tells every field of every request.
+    logging.getLogger("hpack").setLevel(logging.INFO)
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             runner.run(_serve(settings, files))
