@@ -1,6 +1,6 @@
 //! One connection to one service of the control plane, kept up for as long as the process lives.
 //!
-//! A hung peer is noticed by pings (10 s + 3 s); a renewed certificate makes a new connection before the old one
+//! A hung peer is noticed by pings (a beat of 10 s, and 3 s); a renewed certificate makes a new connection before the old one
 //! goes. Callers never dial: they wait for [`Link::Up`], or learn at once that it is down.
 
 use std::sync::Arc;
@@ -12,15 +12,14 @@ use prost::Message;
 use rules::identity::Identity;
 use settings::{Backoff, ControlService, Streams};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use crate::clock::{Pauses, Wall, chance};
+use crate::clock::{Beat, Pauses, Wall, chance};
 use crate::connect::{self, Stream};
 use crate::grpc::{self, Answer, Code, Status};
 use crate::handover::{Alpn, ClientConfigs, Credentials};
 use crate::identity::{Clients, Trust};
 
-const PING_EVERY: Duration = Duration::from_secs(10);
 const PING_TIMEOUT: Duration = Duration::from_secs(3);
 const CONNECTION_WINDOW: u32 = 1024 * 1024;
 const STREAM_WINDOW: u32 = 65_535;
@@ -74,6 +73,8 @@ pub struct Options {
     pub trust: watch::Receiver<Arc<Trust>>,
     pub wall: Wall,
     pub metrics: Arc<telemetry::Control>,
+    /// When to ask whether the peer lives.
+    pub beat: Beat,
 }
 
 /// The handle, and the task that keeps the connection; it ends when every handle is gone.
@@ -145,7 +146,7 @@ async fn connect(options: &Options, serial: u64) -> Result<(Up, watch::Receiver<
         Err(_) => return Err("HTTP/2 was not answered in time".into()),
     };
     let (closing, closed) = watch::channel(false);
-    let pings = connection.ping_pong();
+    let (pings, beat) = (connection.ping_pong(), options.beat);
     tokio::task::spawn_local(async move {
         tokio::select! {
             result = connection => {
@@ -153,7 +154,7 @@ async fn connect(options: &Options, serial: u64) -> Result<(Up, watch::Receiver<
                     telemetry::debug!("the connection to the control plane ended: {error}");
                 }
             }
-            () = unanswered(pings) => telemetry::info!("the control plane stopped answering"),
+            () = unanswered(pings, beat) => telemetry::info!("the control plane stopped answering"),
         }
         closing.send_replace(true);
     });
@@ -162,10 +163,10 @@ async fn connect(options: &Options, serial: u64) -> Result<(Up, watch::Receiver<
 }
 
 /// Returns when a ping was not answered in time.
-async fn unanswered(pings: Option<h2::PingPong>) {
+async fn unanswered(pings: Option<h2::PingPong>, beat: Beat) {
     let Some(mut pings) = pings else { return std::future::pending().await };
     loop {
-        sleep(PING_EVERY).await;
+        sleep_until(beat.next()).await;
         match timeout(PING_TIMEOUT, pings.ping(h2::Ping::opaque())).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return std::future::pending().await,

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use settings::Backoff;
+use tokio::time::Instant;
 
 /// Reads wall time; replaced in tests.
 #[derive(Clone)]
@@ -22,6 +23,25 @@ impl Wall {
     /// Since the Unix epoch.
     pub fn now(&self) -> Duration {
         (self.0)()
+    }
+}
+
+/// The moments at which an idle thread wakes: everything that looks at something now and then does so together.
+#[derive(Clone, Copy, Debug)]
+pub struct Beat {
+    start: Instant,
+    period: Duration,
+}
+
+impl Beat {
+    pub fn new(period: Duration) -> Beat {
+        Beat { start: Instant::now(), period }
+    }
+
+    /// The next moment, at most a period away.
+    pub fn next(&self) -> Instant {
+        let passed = self.start.elapsed().as_millis() / self.period.as_millis().max(1);
+        self.start + self.period * (passed as u32).saturating_add(1)
     }
 }
 
@@ -71,6 +91,16 @@ mod tests {
         assert_eq!(bases, [100, 200, 350, 350]);
         pauses.reset();
         assert_eq!(pauses.pause(1.0).as_millis(), 150);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn beats_are_shared_by_all_and_never_further_than_a_period() {
+        let beat = Beat::new(Duration::from_secs(10));
+        let first = beat.next();
+        tokio::time::advance(Duration::from_secs(9)).await;
+        assert_eq!(beat.next(), first);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(beat.next() - first, Duration::from_secs(10));
     }
 
     #[test]

@@ -3,24 +3,25 @@
 //! The registry keeps edges apart by more than a report does (targets, routes, labels); here they are added up.
 
 use std::collections::{HashMap, HashSet};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use rules::meta::Meta;
 use telemetry::latency::{BOUNDS_US, BUCKETS};
 use telemetry::{Author, Dst, EdgeKey, EdgeSnapshot, Registry, Reporter, Tls};
-use tokio::time::sleep;
+use tokio::sync::Notify;
+use tokio::time::{sleep, sleep_until};
 use wire::v1::{self, Edge, Failure, IdentityState, ReportRequest, ReportResponse};
 
 use crate::channel::{Channel, CurrentCredentials, Link};
-use crate::clock::Wall;
+use crate::clock::{Beat, Wall};
 use crate::grpc::Code;
 use crate::notes::Notes;
 
 const EVERY: Duration = Duration::from_secs(1);
-/// After so many rounds without a change, a round every [`SELDOM`]: an idle sidecar sleeps.
+/// After so many rounds without a change, a round per beat: an idle sidecar sleeps.
 const QUIET_TICKS: u32 = 10;
-const SELDOM: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Report keys kept; edges beyond them are not reported.
 const MAX_EDGES: usize = 4_000;
@@ -36,6 +37,9 @@ pub struct Reports {
     /// `None` for Linkerd's control plane: the registry's clock is kept, nothing is sent.
     pub channel: Option<Channel>,
     pub notes: Notes,
+    pub beat: Beat,
+    /// Traffic asked for something: it will have something to report.
+    pub stir: Rc<Notify>,
 }
 
 impl Reports {
@@ -48,7 +52,14 @@ impl Reports {
         }
         let (mut serial, mut acknowledged, mut unimplemented, mut quiet) = (0, None, false, 0);
         loop {
-            sleep(if quiet < QUIET_TICKS { EVERY } else { SELDOM }).await;
+            if quiet < QUIET_TICKS {
+                sleep(EVERY).await;
+            } else {
+                tokio::select! {
+                    () = sleep_until(self.beat.next()) => {}
+                    () = self.stir.notified() => sleep(EVERY).await,
+                }
+            }
             quiet += 1;
             self.registry.tick(self.wall.now().as_secs());
             let Some(channel) = self.channel.as_ref().filter(|_| !unimplemented) else { continue };

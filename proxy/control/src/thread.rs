@@ -12,7 +12,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::spawn_local;
 
 use crate::channel::{self, Channel};
-use crate::clock::Wall;
+use crate::clock::{Beat, Wall};
 use crate::connect::authority;
 use crate::handover::{Ask, Names, News};
 use crate::identity::renew::Renewal;
@@ -26,6 +26,9 @@ use crate::{Config, Shared};
 
 /// How long after the grace period a traffic thread that does not report back is waited for.
 const SPARE: Duration = Duration::from_secs(5);
+
+/// How often an idle thread wakes.
+const BEAT: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 10_000 });
 
 /// What the thread is started with.
 pub struct Start {
@@ -48,6 +51,7 @@ pub async fn run(start: Start) -> io::Result<()> {
     let (ready_sender, ready) = watch::channel(false);
     let (names_sender, names_receiver) = watch::channel(Arc::new(Names::default()));
     let drain = Arc::new(Notify::new());
+    let (beat, stir) = (Beat::new(BEAT), Rc::new(Notify::new()));
 
     let open = |service: &ControlService, name: &'static str| {
         let (channel, keep) = channel::open(channel::Options {
@@ -59,6 +63,7 @@ pub async fn run(start: Start) -> io::Result<()> {
             trust: current_trust.clone(),
             wall: wall.clone(),
             metrics: registry.control(name, &authority(&service.address)),
+            beat,
         });
         spawn_local(keep);
         channel
@@ -78,6 +83,7 @@ pub async fn run(start: Start) -> io::Result<()> {
         own: own(&settings),
         bundle,
         pauses: identity.pauses(),
+        beat,
         channel: identity,
         launcher: launcher.clone(),
         registry: registry.clone(),
@@ -102,6 +108,8 @@ pub async fn run(start: Start) -> io::Result<()> {
         wall,
         channel: ours,
         notes: notes.clone(),
+        beat,
+        stir: stir.clone(),
     };
     spawn_local(reports.run());
 
@@ -125,7 +133,9 @@ pub async fn run(start: Start) -> io::Result<()> {
                     }
                 }
             }
-            ask = asks.recv() => match ask {
+            ask = asks.recv() => {
+                stir.notify_one();
+                match ask {
                 Some(Ask::WatchOutbound(address)) => watches.watch_outbound(address),
                 Some(Ask::ForgetOutbound(address)) => watches.forget_outbound(&address),
                 Some(Ask::WatchEndpoints(authority)) => watches.watch_endpoints(authority),
@@ -142,7 +152,8 @@ pub async fn run(start: Start) -> io::Result<()> {
                     end(1);
                     return Ok(());
                 }
-            },
+                }
+            }
             order = launcher.order(&mut line) => match order {
                 Order::Drain => begin_draining = true,
                 Order::End => {

@@ -9,19 +9,17 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use settings::{IdentitySettings, Token};
 use telemetry::Registry;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, sleep_until};
 use wire::linkerd::identity::{CertifyRequest, CertifyResponse};
 
 use super::{Bundle, Error, Issued, Own, Request, Trust, broken, certificate, credentials};
 use crate::channel::{Channel, Link, Up};
-use crate::clock::{Pauses, Wall, chance};
+use crate::clock::{Beat, Pauses, Wall, chance};
 use crate::grpc::{Code, Status};
 use crate::handover::Credentials;
 use crate::launcher::Launcher;
 
 const CERTIFY_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest time between two looks at the wall clock and the anchors' file.
-const LOOK: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 10_000 });
 /// How often the wait for the first certificate is complained about (reference §2.4).
 const COMPLAIN: Duration = Duration::from_secs(15);
 /// Failures to connect with our certificate after which it is left out.
@@ -41,6 +39,8 @@ pub struct Renewal {
     pub registry: Arc<Registry>,
     pub wall: Wall,
     pub pauses: Pauses,
+    /// When to look at the wall clock and at the anchors' file.
+    pub beat: Beat,
     pub publish: watch::Sender<Option<Arc<Credentials>>>,
     pub trust: watch::Sender<Arc<Trust>>,
 }
@@ -126,7 +126,8 @@ impl Renewal {
             if now >= held.renew_at {
                 return true;
             }
-            sleep(held.renew_at.saturating_sub(now).min(LOOK)).await;
+            let due = Instant::now() + held.renew_at.saturating_sub(now);
+            sleep_until(due.min(self.beat.next())).await;
         }
     }
 
