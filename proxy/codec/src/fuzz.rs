@@ -2,7 +2,7 @@
 //! whether it understood them, which tells how good the inputs are.
 
 use crate::h1::{Answer, Framing, Reader, State, To, write};
-use crate::h2::hpack::{Decoder, Fields as Visit};
+use crate::h2::hpack::{Decoder, Fields as Visit, Name};
 use crate::h2::{Config, Connection, PREFACE, Role};
 use crate::{Body, Event, Fields, Request, Response, Scratch, Version, detect, dns, tls, translate, transport_header};
 
@@ -109,7 +109,7 @@ pub fn fuzz_dns(data: &[u8]) -> bool {
 struct Sizes(usize);
 
 impl Visit for Sizes {
-    fn field(&mut self, bytes: &[u8], name: usize, value: usize) -> bool {
+    fn field(&mut self, bytes: &[u8], name: usize, value: usize, _: Name) -> bool {
         assert!(name <= value && value <= bytes.len());
         self.0 += 32 + bytes.len() - name;
         true

@@ -110,7 +110,7 @@ impl<'a> Fields<'a> {
 
     /// Like [`Fields::iter`], with what the codec knows about each name.
     pub fn tagged(&self) -> impl Iterator<Item = (Known, Field<'a>)> + '_ {
-        self.kept().map(|(_, span)| (span.known, self.field(span)))
+        self.kept().map(|span| (span.known, self.field(span)))
     }
 
     /// The first value of `name` (any case).
@@ -120,12 +120,12 @@ impl<'a> Fields<'a> {
 
     /// Every value of `name` (any case), in order.
     pub fn get_all<'s>(&'s self, name: &'s [u8]) -> impl Iterator<Item = &'a [u8]> + 's {
-        self.kept().map(|(_, span)| self.field(span)).filter(|(n, _)| eq_ignore_case(n, name)).map(|(_, value)| value)
+        self.kept().map(|span| self.field(span)).filter(|(n, _)| eq_ignore_case(n, name)).map(|(_, value)| value)
     }
 
     /// The first value of a known field.
     pub fn known(&self, which: Known) -> Option<&'a [u8]> {
-        self.kept().find(|(_, span)| span.known == which).map(|(_, span)| self.field(span).1)
+        self.kept().find(|span| span.known == which).map(|span| self.field(span).1)
     }
 
     /// Removes every field called `name` (any case) and says whether there was one.
@@ -142,9 +142,9 @@ impl<'a> Fields<'a> {
     pub fn remove_where(&mut self, mut gone: impl FnMut(Known, Field<'a>) -> bool) -> bool {
         let before = self.removed;
         for (index, span) in self.spans.iter().enumerate() {
-            let bit = 1u128 << index;
-            if self.removed & bit == 0 && gone(span.known, self.field(span)) {
-                self.removed |= bit;
+            let here = before >> index & 1 == 0;
+            if here && gone(span.known, self.field(span)) {
+                self.removed |= 1u128 << index;
             }
         }
         self.removed != before
@@ -168,9 +168,14 @@ impl<'a> Fields<'a> {
         &room[..used]
     }
 
-    fn kept(&self) -> impl Iterator<Item = (usize, &'a Span)> + '_ {
-        let removed = self.removed;
-        self.spans.iter().enumerate().filter(move |(index, _)| removed == 0 || removed & (1u128 << index) == 0)
+    #[inline]
+    fn kept(&self) -> impl Iterator<Item = &'a Span> + use<'a> {
+        let mut removed = self.removed;
+        self.spans.iter().filter(move |_| {
+            let kept = removed & 1 == 0;
+            removed >>= 1;
+            kept
+        })
     }
 
     #[inline]

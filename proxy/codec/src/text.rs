@@ -6,6 +6,7 @@ const TOKEN: u8 = 1;
 const UPPER: u8 = 2;
 const VALUE: u8 = 4;
 const TARGET: u8 = 8;
+const HOST: u8 = 16;
 
 /// What each byte may be part of.
 const CLASS: [u8; 256] = classes();
@@ -32,6 +33,9 @@ const fn classes() -> [u8; 256] {
         if c > 0x20 && c != 0x7f {
             table[b] |= TARGET;
         }
+        if alnum || matches!(c, b'-' | b'.' | b'_' | b'~') {
+            table[b] |= HOST;
+        }
         b += 1;
     }
     table
@@ -46,6 +50,19 @@ pub fn is_token(byte: u8) -> bool {
 #[inline]
 pub fn is_lower_token(byte: u8) -> bool {
     CLASS[byte as usize] & (TOKEN | UPPER) == TOKEN
+}
+
+/// Length of the token at the front.
+#[inline]
+pub fn token(bytes: &[u8]) -> usize {
+    bytes.iter().position(|b| !is_token(*b)).unwrap_or(bytes.len())
+}
+
+/// A character of a host name: letters, digits and the marks seen in names (`_` in service names too). No
+/// percent-encoding: nobody needs it.
+#[inline]
+pub fn is_host(byte: u8) -> bool {
+    CLASS[byte as usize] & HOST != 0
 }
 
 /// Visible characters, space, tab and bytes from 0x80 (obs-text).
@@ -76,6 +93,19 @@ pub fn end_of_value(bytes: &[u8], mut at: usize) -> usize {
         }
     }
     bytes[at..].iter().position(|b| !is_value(*b)).map_or(bytes.len(), |more| at + more)
+}
+
+/// No byte that cannot be in a field value. Eight bytes at a time, the last eight again instead of what is left over.
+#[inline]
+pub fn is_value_text(bytes: &[u8]) -> bool {
+    let clean = |at: usize| match bytes.get(at..at + 8).map(<[u8; 8]>::try_from) {
+        Some(Ok(word)) => stops(u64::from_le_bytes(word), 0x20) == 0,
+        _ => false,
+    };
+    let Some(last) = bytes.len().checked_sub(8) else { return bytes.iter().all(|b| is_value(*b)) };
+    let all = (0..last).step_by(8).chain([last]).all(clean);
+    // A tab stops the words too.
+    all || bytes.iter().all(|b| is_value(*b))
 }
 
 /// Index of the first byte from `at` on that cannot be in a request target, or the length.
@@ -135,10 +165,47 @@ pub fn decimal(text: &[u8]) -> Option<u64> {
     })
 }
 
-/// What the codec knows about a field name, in any case.
+/// Whether a token is `lower` in any case. `lower` has only letters, digits and hyphens, which are told apart from every
+/// other character of a token when the case bit is set in both.
+#[inline]
+pub fn token_is(token: &[u8], lower: &[u8]) -> bool {
+    const CASE: u64 = 0x2020_2020_2020_2020;
+    if token.len() != lower.len() {
+        return false;
+    }
+    let (mut a, mut b) = (token.chunks_exact(8), lower.chunks_exact(8));
+    let words = a.by_ref().zip(b.by_ref()).all(|(a, b)| match (<[u8; 8]>::try_from(a), <[u8; 8]>::try_from(b)) {
+        (Ok(a), Ok(b)) => u64::from_ne_bytes(a) | CASE == u64::from_ne_bytes(b),
+        _ => false,
+    });
+    words && a.remainder().iter().zip(b.remainder()).all(|(a, b)| a | 0x20 == *b)
+}
+
+/// Appends a token in lower case.
+#[inline]
+pub fn push_lower(out: &mut Vec<u8>, token: &[u8]) {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const TOPS: u64 = 0x8080_8080_8080_8080;
+    let start = out.len();
+    out.extend_from_slice(token);
+    let mut words = out[start..].chunks_exact_mut(8);
+    for word in words.by_ref() {
+        if let Ok(bytes) = <[u8; 8]>::try_from(&*word) {
+            // Tokens have no byte above 0x7f, so no sum overflows into the next byte.
+            let word64 = u64::from_ne_bytes(bytes);
+            let from_a = word64.wrapping_add(ONES * (0x80 - b'A' as u64));
+            let after_z = word64.wrapping_add(ONES * (0x7f - b'Z' as u64));
+            let upper = (from_a ^ after_z) & TOPS;
+            word.copy_from_slice(&(word64 | upper >> 2).to_ne_bytes());
+        }
+    }
+    words.into_remainder().make_ascii_lowercase();
+}
+
+/// What the codec knows about a field name, a token in any case.
 #[inline]
 pub fn known(name: &[u8]) -> Known {
-    let is = |text: &[u8], known: Known| if name.eq_ignore_ascii_case(text) { known } else { Known::Other };
+    let is = |text: &[u8], known: Known| if token_is(name, text) { known } else { Known::Other };
     match (name.len(), name.first().map(|b| b | 0x20)) {
         (2, Some(b't')) => is(b"te", Known::Te),
         (4, Some(b'h')) => is(b"host", Known::Host),
@@ -151,7 +218,7 @@ pub fn known(name: &[u8]) -> Known {
         (14, Some(b'h')) => is(b"http2-settings", Known::Http2Settings),
         (16, Some(b'p')) => is(b"proxy-connection", Known::ProxyConnection),
         (17, Some(b't')) => is(b"transfer-encoding", Known::TransferEncoding),
-        (4.., Some(b'l')) if name[..4].eq_ignore_ascii_case(b"l5d-") => Known::Mesh,
+        (4.., Some(b'l')) if token_is(&name[..4], b"l5d-") => Known::Mesh,
         _ => Known::Other,
     }
 }
@@ -190,8 +257,32 @@ mod tests {
                         let target =
                             bytes[from..].iter().position(|b| !is_target(*b)).map_or(length, |more| from + more);
                         assert_eq!(end_of_target(&bytes, from), target);
+                        assert_eq!(is_value_text(&bytes[from..]), value == length);
                     }
                 }
+            }
+        }
+    }
+
+    #[test]
+    fn tokens_are_compared_and_lowered_like_ascii() {
+        let tokens: Vec<u8> = (0..128).filter(|b| is_token(*b)).collect();
+        for lower in [&b"te"[..], b"host", b"keep-alive", b"http2-settings", b"transfer-encoding"] {
+            assert!(token_is(&lower.to_ascii_uppercase(), lower));
+            for at in 0..lower.len() {
+                for byte in &tokens {
+                    let mut name = lower.to_vec();
+                    name[at] = *byte;
+                    assert_eq!(token_is(&name, lower), name.eq_ignore_ascii_case(lower), "{}", name.escape_ascii());
+                }
+            }
+        }
+        for length in 0..40 {
+            for from in 0..tokens.len() {
+                let name: Vec<u8> = tokens.iter().cycle().skip(from).take(length).copied().collect();
+                let mut out = vec![b'X'];
+                push_lower(&mut out, &name);
+                assert_eq!(out[1..], name.to_ascii_lowercase());
             }
         }
     }

@@ -4,7 +4,7 @@
 //! [`crate::h2::Connection`]) already drop what cannot be said in their protocol and supply what it needs.
 
 use crate::head::{Form, Known, Request, Response, Version};
-use crate::text::{decimal, eq_ignore_case, trim};
+use crate::text::{decimal, eq_ignore_case, is_host, trim};
 
 /// Name of the field in which sidecars tell each other the original HTTP/1 version (reference 2.6).
 pub const ORIG_PROTO: &[u8] = b"l5d-orig-proto";
@@ -94,31 +94,28 @@ fn port_of(text: &[u8]) -> Option<u16> {
 /// An authority that may be routed by: a name, an IPv4 address or a bracketed IPv6 address without zone, with an
 /// optional port. No userinfo, no blanks, no characters that a URI gives another meaning (security ).
 pub fn is_authority(authority: &[u8]) -> bool {
-    let (host, port) = match authority {
+    let port = match authority {
         [b'[', rest @ ..] => {
             let Some(end) = rest.iter().position(|b| *b == b']') else { return false };
             let address = &rest[..end];
             if address.is_empty() || !address.iter().all(|b| b.is_ascii_hexdigit() || matches!(b, b':' | b'.')) {
                 return false;
             }
-            (&b"v6"[..], &rest[end + 1..])
+            &rest[end + 1..]
         }
-        _ => match authority.iter().position(|b| *b == b':') {
-            Some(at) => authority.split_at(at),
-            None => (authority, &[][..]),
-        },
+        _ => {
+            let host = authority.iter().position(|b| !is_host(*b)).unwrap_or(authority.len());
+            if host == 0 || host > 255 {
+                return false;
+            }
+            &authority[host..]
+        }
     };
-    let port_fits = match port {
+    match port {
         [] => true,
         [b':', digits @ ..] => digits.len() <= 5 && port_of(digits).is_some(),
         _ => false,
-    };
-    port_fits && !host.is_empty() && host.len() <= 255 && host.iter().all(|b| is_host_byte(*b))
-}
-
-/// Letters, digits and the marks seen in names (`_` in service names too). No percent-encoding: nobody needs it.
-fn is_host_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~')
+    }
 }
 
 /// Two authorities that mean the same host and port under `http` (default port 80 may be left out).

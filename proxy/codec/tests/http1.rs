@@ -684,7 +684,10 @@ fn responses_are_framed_for_their_client() {
     let switching = Response { status: 101, upgrade: b"websocket", body: Body::UntilClose, ..until };
     assert_eq!(
         write(&switching, to(Version::Http11, Answer::Upgrade)),
-        ("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".into(), Framing::Plain)
+        (
+            "HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n".into(),
+            Framing::Plain
+        )
     );
 }
 

@@ -2,7 +2,7 @@
 
 use super::{Answer, Error};
 use crate::head::{Body, Fields, Form, Known, MAX_FIELDS, MAX_HEAD, Request, Response, Span, Version};
-use crate::text::{decimal, elements, end_of_target, end_of_value, eq_ignore_case, is_token, known, trim};
+use crate::text::{decimal, elements, end_of_target, end_of_value, eq_ignore_case, is_token, known, token, trim};
 use crate::translate::{is_authority, same_authority, split_authority};
 
 /// `None`: not whole yet.
@@ -220,9 +220,7 @@ fn fields<'a>(input: &'a [u8], mut at: usize, spans: &mut Vec<Span>, version: Ve
     let bytes = &input[..input.len().min(MAX_HEAD)];
     loop {
         let start = at;
-        while bytes.get(at).is_some_and(|byte| is_token(*byte)) {
-            at += 1;
-        }
+        at += token(bytes.get(at..).unwrap_or_default());
         match bytes.get(at) {
             None => return Ok(None),
             Some(b':') if at > start => {}

@@ -2,9 +2,9 @@
 //!
 //! Whatever is malformed here never reaches another protocol: heads that pass can be written as HTTP/1 (security A-15).
 
-use super::hpack;
+use super::hpack::{self, Name, PSEUDO};
 use crate::head::{Body, Fields, Form, Known, Request, Response, Span, Version};
-use crate::text::{decimal, end_of_target, eq_ignore_case, is_lower_token, is_token, known};
+use crate::text::{decimal, end_of_target, eq_ignore_case, is_lower_token, is_token, is_value_text, known};
 use crate::translate::{is_authority, split_authority};
 
 /// What the fields of one block said that has to be known; offsets into the scratch.
@@ -31,7 +31,6 @@ pub struct Block<'s> {
     pub facts: Facts,
 }
 
-const PSEUDO: [&[u8]; 6] = [b":method", b":scheme", b":authority", b":path", b":status", b":protocol"];
 const METHOD: usize = 0;
 const SCHEME: usize = 1;
 const AUTHORITY: usize = 2;
@@ -40,18 +39,28 @@ const STATUS: usize = 4;
 const PROTOCOL: usize = 5;
 
 impl hpack::Fields for Block<'_> {
-    fn field(&mut self, bytes: &[u8], name_at: usize, value_at: usize) -> bool {
-        let (name, value) = (&bytes[name_at..value_at], &bytes[value_at..]);
-        if let [b':', ..] = name {
-            self.pseudo_field(name, value_at, bytes.len());
-            return true;
-        }
-        if !fits_value(value) || name.is_empty() || !name.iter().all(|b| is_lower_token(*b)) {
-            self.facts.malformed = true;
-            return false;
-        }
-        let known = known(name);
-        if known != Known::Other && !self.note(known, value, value_at, bytes.len()) {
+    #[inline]
+    fn field(&mut self, bytes: &[u8], name_at: usize, value_at: usize, name: Name) -> bool {
+        let value = &bytes[value_at..];
+        let known = match name {
+            Name::Pseudo(which) => {
+                self.pseudo_field(Some(which), value_at, bytes.len());
+                return true;
+            }
+            Name::Field(known) => known,
+            Name::Text => match &bytes[name_at..value_at] {
+                name @ [b':', ..] => {
+                    self.pseudo_field(PSEUDO.iter().position(|pseudo| *pseudo == name), value_at, bytes.len());
+                    return true;
+                }
+                name if name.is_empty() || !name.iter().all(|b| is_lower_token(*b)) => {
+                    self.facts.malformed = true;
+                    return false;
+                }
+                name => known(name),
+            },
+        };
+        if !fits_value(value) || (known != Known::Other && !self.note(known, value, value_at, bytes.len())) {
             self.facts.malformed = true;
             return false;
         }
@@ -63,7 +72,7 @@ impl hpack::Fields for Block<'_> {
             name: name_at as u32,
             value: value_at as u32,
             value_len: value.len() as u32,
-            name_len: name.len() as u16,
+            name_len: (value_at - name_at) as u16,
             known,
         });
         true
@@ -78,7 +87,7 @@ impl hpack::Fields for Block<'_> {
 #[inline]
 fn fits_value(value: &[u8]) -> bool {
     let blank = |byte: Option<&u8>| matches!(byte, Some(b' ' | b'\t'));
-    crate::text::end_of_value(value, 0) == value.len() && !blank(value.first()) && !blank(value.last())
+    is_value_text(value) && !blank(value.first()) && !blank(value.last())
 }
 
 impl<'s> Block<'s> {
@@ -87,8 +96,8 @@ impl<'s> Block<'s> {
         Block { spans, max_fields, facts: Facts::default() }
     }
 
-    fn pseudo_field(&mut self, name: &[u8], start: usize, end: usize) {
-        match PSEUDO.iter().position(|pseudo| *pseudo == name) {
+    fn pseudo_field(&mut self, which: Option<usize>, start: usize, end: usize) {
+        match which {
             Some(which) if self.facts.pseudo[which].is_none() && self.spans.is_empty() => {
                 self.facts.pseudo[which] = Some((start as u32, end as u32));
             }

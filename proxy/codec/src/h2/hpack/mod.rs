@@ -8,9 +8,9 @@ mod huffman;
 mod table;
 
 use crate::head::Known;
-use crate::text::eq_ignore_case;
-pub use table::OVERHEAD;
+use crate::text::{push_lower, token_is};
 use table::{Dynamic, STATIC};
+pub use table::{Name, OVERHEAD, PSEUDO};
 
 /// A block that cannot be decoded: the connection's state is lost.
 #[derive(Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Broken;
 /// Receives the fields of a block in order.
 pub trait Fields {
     /// A field in `bytes`: `name..value` and `value..bytes.len()`. Returns whether it is to be kept there.
-    fn field(&mut self, bytes: &[u8], name: usize, value: usize) -> bool;
+    fn field(&mut self, bytes: &[u8], name: usize, value: usize, known: Name) -> bool;
     /// A field did not fit: it and all later ones are missing.
     fn too_large(&mut self);
 }
@@ -56,9 +56,11 @@ impl Decoder {
         let mut started = false;
         while let Some(first) = rest.first().copied() {
             let name = bytes.len();
+            let mut known = Name::Text;
             let value = match first {
                 0x80.. => {
                     let index = integer(&mut rest, 7)?;
+                    known = table::static_name(index);
                     let (n, v) = self.entry(index)?;
                     if size + n.len() + v.len() + OVERHEAD <= limit {
                         bytes.extend_from_slice(n);
@@ -81,7 +83,10 @@ impl Decoder {
                     let indexed = first & 0x40 != 0;
                     match integer(&mut rest, if indexed { 6 } else { 4 })? {
                         0 => string(&mut rest, bytes)?,
-                        index => bytes.extend_from_slice(self.entry(index)?.0),
+                        index => {
+                            known = table::static_name(index);
+                            bytes.extend_from_slice(self.entry(index)?.0);
+                        }
                     }
                     let value = bytes.len();
                     string(&mut rest, bytes)?;
@@ -96,7 +101,7 @@ impl Decoder {
             if size > limit {
                 fields.too_large();
                 bytes.truncate(name);
-            } else if !fields.field(bytes, name, value) {
+            } else if !fields.field(bytes, name, value, known) {
                 bytes.truncate(name);
             }
         }
@@ -200,17 +205,30 @@ pub fn encode_field(out: &mut Vec<u8>, known: Known, name: &[u8], value: &[u8]) 
     match static_name(known, name) {
         Some(index) => encode_indexed_name(out, index, value),
         None => {
-            out.push(0x10);
-            encode_integer(out, 0, 7, name.len());
-            out.extend(name.iter().map(u8::to_ascii_lowercase));
+            if name.len() < 127 {
+                out.extend_from_slice(&[0x10, name.len() as u8]);
+            } else {
+                out.push(0x10);
+                encode_integer(out, 0, 7, name.len());
+            }
+            push_lower(out, name);
             encode_string(out, value);
         }
     }
 }
 
+#[inline]
 fn encode_indexed_name(out: &mut Vec<u8>, index: usize, value: &[u8]) {
-    encode_integer(out, 0x10, 4, index);
-    encode_string(out, value);
+    match index {
+        15..143 if value.len() < 127 => {
+            out.extend_from_slice(&[0x1f, (index - 15) as u8, value.len() as u8]);
+            out.extend_from_slice(value);
+        }
+        _ => {
+            encode_integer(out, 0x10, 4, index);
+            encode_string(out, value);
+        }
+    }
 }
 
 #[inline]
@@ -257,7 +275,7 @@ fn static_name(known: Known, name: &[u8]) -> Option<usize> {
         (_, 16, Some(b'c')) => 26,
         _ => return None,
     };
-    eq_ignore_case(STATIC[index - 1].0, name).then_some(index)
+    token_is(name, STATIC[index - 1].0).then_some(index)
 }
 
 #[cfg(test)]
@@ -271,7 +289,7 @@ mod tests {
     }
 
     impl Fields for Seen {
-        fn field(&mut self, bytes: &[u8], name: usize, value: usize) -> bool {
+        fn field(&mut self, bytes: &[u8], name: usize, value: usize, _: Name) -> bool {
             let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
             self.fields.push((text(&bytes[name..value]), text(&bytes[value..])));
             true

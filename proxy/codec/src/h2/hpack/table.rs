@@ -2,6 +2,8 @@
 
 use std::collections::VecDeque;
 
+use crate::head::Known;
+
 /// Appendix A; index 1 is the first.
 #[rustfmt::skip]
 pub const STATIC: [(&[u8], &[u8]); 61] = [
@@ -19,6 +21,37 @@ pub const STATIC: [(&[u8], &[u8]); 61] = [
     (b"server", b""), (b"set-cookie", b""), (b"strict-transport-security", b""), (b"transfer-encoding", b""),
     (b"user-agent", b""), (b"vary", b""), (b"via", b""), (b"www-authenticate", b""),
 ];
+
+/// What is known of a static name without looking at it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    /// Not from the static table: anything.
+    Text,
+    /// The pseudo-field at this place of [`PSEUDO`].
+    Pseudo(usize),
+    /// A valid field name.
+    Field(Known),
+}
+
+pub const PSEUDO: [&[u8]; 6] = [b":method", b":scheme", b":authority", b":path", b":status", b":protocol"];
+
+/// The name of a static entry.
+pub fn static_name(index: usize) -> Name {
+    match index {
+        1 => Name::Pseudo(2),
+        2 | 3 => Name::Pseudo(0),
+        4 | 5 => Name::Pseudo(3),
+        6 | 7 => Name::Pseudo(1),
+        8..=14 => Name::Pseudo(4),
+        28 => Name::Field(Known::ContentLength),
+        32 => Name::Field(Known::Cookie),
+        35 => Name::Field(Known::Expect),
+        38 => Name::Field(Known::Host),
+        57 => Name::Field(Known::TransferEncoding),
+        15..=61 => Name::Field(Known::Other),
+        _ => Name::Text,
+    }
+}
 
 /// What an entry costs beyond its text (RFC 7541 4.1).
 pub const OVERHEAD: usize = 32;
@@ -106,6 +139,18 @@ impl Dynamic {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn static_names_are_known_without_looking() {
+        for (at, (name, _)) in STATIC.iter().enumerate() {
+            let expected = match PSEUDO.iter().position(|pseudo| pseudo == name) {
+                Some(which) => Name::Pseudo(which),
+                None => Name::Field(crate::text::known(name)),
+            };
+            assert_eq!(static_name(at + 1), expected);
+        }
+        assert_eq!((static_name(0), static_name(62)), (Name::Text, Name::Text));
+    }
 
     #[test]
     fn the_table_behaves_like_a_list_that_forgets() {
