@@ -8,6 +8,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
 use rustix::net::{AddressFamily, RecvAncillaryBuffer, RecvFlags, SocketFlags, SocketType, socketpair};
 
 use crate::factory::{BATCH, descriptors, send_with};
@@ -69,7 +70,7 @@ impl Gate {
             match poll(&mut [PollFd::new(&self.0, PollFlags::IN)], left.as_ref()) {
                 Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
                 Ok(_) => return self.next(),
-                Err(rustix::io::Errno::INTR) => {}
+                Err(Errno::INTR) => {}
                 Err(error) => return Err(error.into()),
             }
         }
@@ -80,9 +81,12 @@ impl Gate {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(BATCH))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let flags = RecvFlags::CMSG_CLOEXEC;
-        let received = match rustix::net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut text)], &mut control, flags) {
-            Err(rustix::io::Errno::CONNRESET) => return Ok(Message::End),
-            other => other?,
+        let received = loop {
+            match rustix::net::recvmsg(&self.0, &mut [IoSliceMut::new(&mut text)], &mut control, flags) {
+                // The other side ended with a message of ours unread. That is told once, ahead of its own last message.
+                Err(Errno::CONNRESET | Errno::INTR) => {}
+                other => break other?,
+            }
         };
         let descriptors = descriptors(&mut control);
         parse(&text[..received.bytes], descriptors).ok_or_else(|| io::ErrorKind::InvalidData.into())
@@ -135,6 +139,17 @@ mod tests {
         assert!(matches!(ours.receive(second).unwrap(), Message::Failed(got) if got == failure));
         let Message::Made(made) = ours.receive(second).unwrap() else { panic!("not made") };
         assert_eq!((made.factory, made.names, made.descriptors.len()), (7, vec!["out4".to_owned()], 1));
+        assert!(matches!(ours.receive(second).unwrap(), Message::End));
+    }
+
+    #[test]
+    fn the_last_message_is_heard_although_ours_was_not() {
+        let (ours, theirs) = Gate::pair().unwrap();
+        ours.send(&Message::Go).unwrap();
+        theirs.send(&Message::Failed(Failure { line: "why".into(), code: 125 })).unwrap();
+        drop(theirs);
+        let second = Duration::from_secs(1);
+        assert!(matches!(ours.receive(second).unwrap(), Message::Failed(_)));
         assert!(matches!(ours.receive(second).unwrap(), Message::End));
     }
 

@@ -286,7 +286,7 @@ fn a_program_does_not_start_inside_a_directory_of_the_mesh() {
     for user in users() {
         let done = shell(user, "cat key").before("cd state").output();
         assert_eq!((done.stdout().as_str(), done.code()), ("", Some(125)));
-        assert!(done.stderr().contains("belongs to the mesh; start the program from another directory"));
+        assert!(done.stderr().contains("belongs to the mesh; start the program from another directory"), "{} {}", done.stderr(), done.log);
     }
 }
 
