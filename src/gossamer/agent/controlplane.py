@@ -6,6 +6,7 @@ Must stay light: `run` imports it. The control plane itself is another process, 
 from __future__ import annotations
 
 import os
+import re
 import select
 import socket
 import stat
@@ -18,6 +19,7 @@ from gossamer.settings import Paths
 
 START_SECONDS = 20.0
 POLL_SECONDS = 0.01
+_LOGGED = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
 class NotStarted(Exception):
@@ -59,8 +61,9 @@ def start(paths: Paths, arguments: Sequence[str] = ()) -> bool:
     while time.monotonic() < deadline:
         if serving(paths) and (served_by := _served_by(paths)):
             return served_by == pid
-        if ended() and not _another_starts(said := last_words(paths.log, before)):
-            raise NotStarted(f"the control plane did not start: {said}")
+        # Where another one holds the mesh's lock, that one will serve.
+        if ended() and not _locked(paths.lock):
+            raise NotStarted(f"the control plane did not start: {last_words(paths.log, before)}")
         time.sleep(POLL_SECONDS)
     raise NotStarted(f"the control plane did not start within {START_SECONDS:.0f} s; its log is {paths.log}")
 
@@ -84,14 +87,25 @@ def prepare(paths: Paths) -> None:
 
 
 def last_words(log: Path, offset: int) -> str:
-    """The last line written to a log after `offset`."""
+    """The last line written to a log after `offset` that is no log line: why a process ended."""
     try:
         with log.open("rb") as file:
             file.seek(max(offset, log.stat().st_size - 8192))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         lines = []
-    return lines[-1] if lines else f"it said nothing; its log is {log}"
+    said = [line for line in lines if not _LOGGED.match(line)]
+    return said[-1] if said else f"it said nothing; its log is {log}"
+
+
+def _locked(path: Path) -> bool:
+    """Whether a process holds the lock, without touching it: a try would make another's fail."""
+    try:
+        inode = path.stat().st_ino
+        held = Path("/proc/locks").read_text()
+    except OSError:
+        return False
+    return any(line.split()[1] == "FLOCK" and line.split()[5].endswith(f":{inode}") for line in held.splitlines())
 
 
 def _spawn(program: Sequence[str], log: int) -> tuple[int, Callable[[], bool]]:
@@ -117,7 +131,10 @@ def _spawn(program: Sequence[str], log: int) -> tuple[int, Callable[[], bool]]:
         text = pipe.read()
     if not text:
         raise NotStarted(f"{program[0]} cannot be started")
-    handle = os.pidfd_open(int(text))
+    try:
+        handle = os.pidfd_open(int(text))
+    except ProcessLookupError:
+        return int(text), lambda: True
     return int(text), lambda: bool(select.select([handle], [], [], 0)[0])
 
 
@@ -127,8 +144,3 @@ def _served_by(paths: Paths) -> int | None:
         return int(paths.ready.read_text())
     except (OSError, ValueError):
         return None
-
-
-def _another_starts(said: str) -> bool:
-    """Whether the process ended because another one holds the mesh's lock: that one will serve."""
-    return "another control plane" in said

@@ -250,8 +250,20 @@ def test_a_runtime_folder_of_others_is_refused(tmp_path: Path) -> None:
 
 def test_the_last_words_of_a_control_plane_are_those_of_this_start(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_text("old\nnewer\n\n")
+    log.write_text("old\nnewer\n2026-01-01T00:00:00Z INFO a line of the log\n\n")
 
     assert controlplane.last_words(log, 4) == "newer"
-    assert controlplane.last_words(log, 11).startswith("it said nothing")
+    assert controlplane.last_words(log, 10).startswith("it said nothing")
     assert controlplane.last_words(tmp_path / "none", 0).startswith("it said nothing")
+
+
+def test_a_lock_is_seen_without_being_touched(tmp_path: Path) -> None:
+    import fcntl
+
+    lock = tmp_path / "lock"
+    assert not controlplane._locked(lock)
+    with lock.open("w") as held:
+        assert not controlplane._locked(lock)
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert controlplane._locked(lock)
+    assert not controlplane._locked(lock)
