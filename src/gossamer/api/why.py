@@ -141,7 +141,7 @@ def _of_application(server: str, reason: str) -> str:
         "connect-timeout": f"{server} did not accept the connection of its own sidecar in time",
         "timeout": f"{server} did not answer in time; its sidecar had delivered the request",
         "protocol": f"{server} answered with something that is not the protocol it speaks",
-        "cancelled": f"the caller of {server} went away before the answer",
+        "cancelled": f"{server} had not answered when its caller gave up; the mesh was waiting for it",
     }
     kind, _, number = reason.partition("-")
     if kind == "status":
@@ -222,7 +222,7 @@ def _of_inbound(server: str, reason: str) -> tuple[str, str, str]:
 
 def _denied(edge: Edge, count: int, reason: str, now: float, last: float) -> Verdict:
     who = edge.client_id or "a caller without an identity"
-    decided = f"the decision was {edge.authorization}'s" if edge.authorization else "no authorization admits it"
+    decided = f"decided by {edge.authorization}" if edge.authorization else "no authorization admits it"
     evidence = (f"{count} refused" + (f", last {_ago(now - last)}" if last else ""), f"client identity: {who}", decided)
     service = edge.server.rpartition("/")[2]
     return Verdict(
@@ -309,7 +309,8 @@ def _evidence(edge: Edge) -> Iterator[str]:
 
 def _counted(failure: AuthoredFailure, now: float) -> str:
     when = f", last {_ago(now - failure.last)}" if failure.last else ""
-    return f"{failure.author}: {failure.reason}, {failure.count} times{when}"
+    times = "once" if failure.count == 1 else f"{failure.count} times"
+    return f"{failure.author}: {failure.reason}, {times}{when}"
 
 
 def _subject(edge: Edge) -> str:

@@ -16,15 +16,11 @@ if TYPE_CHECKING:
 @click.command("edges", cls=Command, short_help="Who talks to whom, and how securely.")
 @click.option("-n", "--namespace", help="Only edges from or to this namespace.")
 @click.option("-w", "--watch", is_flag=True, help="Follow, in a table that is redrawn every second.")
-@click.option(
-    "-t", "--time-window", "window", default="10s", show_default=True, help="How far rates look back (60s at most)."
-)
+@click.option("-t", "--time-window", "window", metavar="TIME", help="How far to look back, 60s at most.")
 @format_option
 @click.pass_obj
-def command(settings: Settings, namespace: str | None, watch: bool, window: str, output: str) -> None:
+def command(settings: Settings, namespace: str | None, watch: bool, window: str | None, output: str) -> None:
     """Who talks to whom, and how securely: one line per client, server and protocol of the last ten minutes."""
-    from gossamer.cli.up import seconds
-
     admin = settings.session().admin()
     if watch and output in ("table", "wide"):
         from rich.console import Console
@@ -33,12 +29,19 @@ def command(settings: Settings, namespace: str | None, watch: bool, window: str,
 
         console = Console()
         with live.follow(console) as display:
-            for response in admin.watch_edges(1000, seconds(window)):
+            for response in admin.watch_edges(1000, looked_back(window, watch)):
                 shown = within(response.edges, namespace)
                 display.update(live.edges_view(shown, console.width, namespace or "default"), refresh=True)
         return
-    found = within(admin.edges(seconds(window)).edges, namespace)
+    found = within(admin.edges(looked_back(window, watch)).edges, namespace)
     emit(output, [edge_json(edge) for edge in found], COLUMNS, found, "no traffic seen in the last ten minutes")
+
+
+def looked_back(window: str | None, watch: bool) -> int:
+    """Seconds: a minute, or ten seconds for those who watch, unless said otherwise."""
+    from gossamer.cli.up import seconds
+
+    return seconds(window) if window else 10 if watch else 60
 
 
 def within(edges: Any, namespace: str | None) -> list[MeshEdge]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from gossamer.cli.edges import failures, judged, split
+from gossamer.cli.edges import failures, judged, looked_back, split
 from gossamer.cli.output import NOTHING, Column, emit, format_option, milliseconds, percent, rate
 from gossamer.cli.root import Command, Settings
 
@@ -36,9 +36,7 @@ class Row:
 @click.option("--from", "source", metavar="SERVICE", help="What SERVICE asks, one line per server.")
 @click.option("--outbound", is_flag=True, help="Services as clients: what each of them asks of all others.")
 @click.option("-w", "--watch", is_flag=True, help="Follow, in a table that is redrawn every second.")
-@click.option(
-    "-t", "--time-window", "window", default="10s", show_default=True, help="How far to look back (60s at most)."
-)
+@click.option("-t", "--time-window", "window", metavar="TIME", help="How far to look back, 60s at most.")
 @format_option
 @click.pass_obj
 def command(
@@ -49,7 +47,7 @@ def command(
     source: str | None,
     outbound: bool,
     watch: bool,
-    window: str,
+    window: str | None,
     output: str,
 ) -> None:
     """Success rate, request rate and latency of services, over the last seconds, with failures by author.
@@ -59,17 +57,15 @@ def command(
       gossamer stat web -w
       gossamer stat --to web        # by client
     """
-    from gossamer.cli.up import seconds
-
     if to and source:
         raise click.UsageError("give one of --to and --from")
     admin = settings.session().admin()
     view = View(service, namespace, to, source, outbound)
     if watch and output in ("table", "wide"):
-        _follow(admin, view, seconds(window), output == "wide")
+        _follow(admin, view, looked_back(window, watch), output == "wide")
         return
     workloads = list(admin.status().workloads)
-    rows = view.rows(admin.edges(seconds(window), view.group), workloads)
+    rows = view.rows(admin.edges(looked_back(window, watch), view.group), workloads)
     columns = COLUMNS if view.group else [*COLUMNS[:1], OTHER, *COLUMNS[1:]]
     emit(output, [row_json(row) for row in rows], columns, rows, "no traffic seen in the last ten minutes")
 

@@ -52,7 +52,7 @@ def test_a_refusal_says_who_was_refused_and_how_to_let_it_in() -> None:
     assert verdict.evidence == (
         "3 refused, last 5 s ago",
         "client identity: eve.default",
-        "the decision was web-only's",
+        "decided by web-only",
     )
     assert "AuthorizationPolicy" in verdict.remedy
 
