@@ -84,7 +84,9 @@ impl Both {
                 Event::Response { head, end, .. } => {
                     self.server.send_response(id, &head, &[(b"l5d-orig-proto", b"HTTP/1.1")], end);
                 }
-                Event::Data { bytes, end, .. } => drop(black_box(self.server.send_data(id, bytes, end))),
+                Event::Data { bytes, end, .. } => {
+                    black_box(self.server.send_data(id, bytes, end));
+                }
                 _ => {}
             }
             if at == response.len() {

@@ -32,8 +32,10 @@ pub struct Connection {
     pub(super) streams: Streams,
     /// Streams that want to send and wait for the connection, oldest first.
     pub(super) queue: VecDeque<u32>,
-    /// Ended by both sides, or reset by the peer: anything more on them is the peer's mistake.
+    /// Ended by both sides: anything more on them ends the connection.
     pub(super) ended: Recent<8>,
+    /// Reset by the peer: anything more on them is its mistake.
+    pub(super) abandoned: Recent<8>,
     /// Reset by us: what is still on its way is ignored.
     pub(super) dropped: Recent<32>,
     pub(super) decoder: Decoder,
@@ -144,6 +146,7 @@ impl Connection {
             streams: Streams::default(),
             queue: VecDeque::new(),
             ended: Recent::new(),
+            abandoned: Recent::new(),
             dropped: Recent::new(),
             decoder: Decoder::new(config.header_table),
             block: Unfinished::default(),

@@ -228,6 +228,9 @@ impl Connection {
                 return protocol("DATA on an idle stream");
             }
             if self.ended.has(head.stream) {
+                return error(Reason::STREAM_CLOSED, "DATA on a closed stream");
+            }
+            if self.abandoned.has(head.stream) {
                 return Ok(Some(Some(Reason::STREAM_CLOSED)));
             }
             self.spend_idle()?;
@@ -367,7 +370,9 @@ impl Connection {
         }
         let Some(stream) = self.streams.get(id).copied() else {
             return match () {
-                _ if self.ended.has(id) => error(Reason::STREAM_CLOSED, "HEADERS on a closed stream"),
+                _ if self.ended.has(id) || self.abandoned.has(id) => {
+                    error(Reason::STREAM_CLOSED, "HEADERS on a closed stream")
+                }
                 _ if self.dropped.has(id) || self.config.role == Role::Client => {
                     self.spend_idle().map(|()| Found::Nothing)
                 }
@@ -489,7 +494,7 @@ impl Connection {
         let Some(stream) = self.forget(head.stream) else {
             return self.spend_idle().map(|()| Found::Nothing);
         };
-        self.ended.add(head.stream);
+        self.abandoned.add(head.stream);
         if self.config.role == Role::Server && !stream.answered {
             self.spent.early_resets += 1;
             if self.spent.early_resets > self.config.early_resets {
