@@ -34,12 +34,21 @@ pub struct Inside {
     waiting: VecDeque<Waiter>,
     /// Ports served on ::1 only.
     on_v6: HashSet<u16>,
+    /// The factory has ended, and with it the namespace.
+    gone: bool,
 }
 
 impl App {
     pub fn inside(factory: Client) -> App {
-        let inside =
-            Inside { factory, v4: vec![], v6: vec![], asked: [0; 2], waiting: VecDeque::new(), on_v6: HashSet::new() };
+        let inside = Inside {
+            factory,
+            v4: vec![],
+            v6: vec![],
+            asked: [0; 2],
+            waiting: VecDeque::new(),
+            on_v6: HashSet::new(),
+            gone: false,
+        };
         App::Inside(Box::new(inside))
     }
 
@@ -95,6 +104,9 @@ impl Engine {
         let (family, loopback): (_, IpAddr) =
             if v6 { (Family::V6, Ipv6Addr::LOCALHOST.into()) } else { (Family::V4, Ipv4Addr::LOCALHOST.into()) };
         let Some(socket) = inside.take(family) else {
+            if inside.gone {
+                return Err(Cause::new(Reason::Unreachable, "the workload has ended"));
+            }
             inside.waiting.push_back(waiter);
             return Ok(Reach::Wait);
         };
@@ -123,8 +135,10 @@ impl Engine {
                     stock.extend(batch.sockets);
                 }
                 Ok(None) => break,
-                // The namespace is gone, and with it the application: whoever waits runs into its own deadline.
-                Err(_) => break,
+                Err(_) => {
+                    inside.gone = true;
+                    break;
+                }
             }
         }
         for waiter in std::mem::take(&mut inside.waiting) {

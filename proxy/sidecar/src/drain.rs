@@ -8,10 +8,13 @@ use control::handover::Ask;
 use crate::conn::ConnId;
 use crate::drive::Driver;
 use crate::engine::{Engine, Timer};
+use crate::side::Side;
 
 /// Between the first and the final GOAWAY, and before idle HTTP/1 connections close: long enough for a request that was
 /// on its way to arrive.
 const NOTICE: Duration = Duration::from_millis(500);
+/// What peers sent before they heard of the withdrawal has arrived by then.
+const SETTLE: Duration = Duration::from_millis(100);
 const LOOK: Duration = Duration::from_millis(50);
 
 #[derive(Default)]
@@ -40,7 +43,23 @@ impl Engine {
         self.drain.began = Some(self.now);
         self.listeners.close();
         self.goodbye();
-        self.arm(NOTICE, Timer::Drain);
+        // Without anybody who could be about to ask, there is nothing to wait for.
+        let served = self.conns.ids().any(|id| self.conns.get(id).is_some_and(|conn| is_serving(&conn.driver)));
+        self.arm(if served { NOTICE } else { Duration::ZERO }, Timer::Drain);
+    }
+
+    /// Before the workload is told to end, with its endpoint withdrawn: requests on their way arrive, open ones are
+    /// answered. It can still call others, and is still served meanwhile.
+    pub fn begin_quiet(&mut self) {
+        self.arm(SETTLE, Timer::Quiet);
+    }
+
+    pub fn quiet_timer(&mut self) {
+        if self.exchanges.any(|exchange| matches!(exchange.side, Side::Inbound(_))) {
+            self.arm(LOOK, Timer::Quiet);
+        } else {
+            self.ask(Ask::Quiet);
+        }
     }
 
     /// First call: announces. Second: final.

@@ -47,6 +47,7 @@ pub enum Timer {
     Endpoints(crate::balance::BalancerId),
     Port(u16),
     Accept,
+    Quiet,
     Drain,
 }
 
@@ -230,6 +231,7 @@ impl Engine {
             Timer::Endpoints(id) => self.balancer_timer(id),
             Timer::Port(port) => self.port_timer(port),
             Timer::Accept => self.accept_again(),
+            Timer::Quiet => self.quiet_timer(),
             Timer::Drain => self.drain_timer(),
         }
     }
@@ -241,6 +243,7 @@ impl Engine {
                 News::Outbound(address, policy) => self.outbound_news(address, policy),
                 News::Endpoints(authority, endpoints) => self.endpoint_news(&authority, endpoints),
                 News::Inbound(port, policy) => self.inbound_news(port, policy),
+                News::Quiet => self.begin_quiet(),
                 News::Drain => self.begin_drain(),
             }
             self.work();

@@ -115,6 +115,10 @@ impl Exchanges {
         self.all.is_empty()
     }
 
+    pub fn any(&self, test: impl Fn(&Exchange) -> bool) -> bool {
+        self.all.ids().any(|id| self.all.get(id).is_some_and(&test))
+    }
+
     pub fn reuse(&mut self, head: StoredRequest) {
         if self.spare.len() < SPARE {
             self.spare.push(head);
@@ -264,12 +268,14 @@ impl Engine {
                     exchange.up = Up::Waiting(upstream);
                 }
             }
+            Ok((_, Acquired::Later)) => {}
             Err(cause) => self.attempt_failed(id, &cause),
         }
     }
 
     /// The connection is there: the head goes, then what waited of the body.
     pub fn start(&mut self, id: ExchangeId, conn: ConnId) {
+        let now = self.now;
         let Some(exchange) = self.exchanges.get_mut(id) else { return self.unneeded(conn) };
         let stored = std::mem::take(&mut exchange.head);
         let result = self.send_head(id, conn, &stored);
@@ -278,6 +284,7 @@ impl Engine {
         match result {
             Ok(stream) => {
                 exchange.up = Up::Open(End { conn, stream });
+                exchange.attempted = now;
                 if !std::mem::replace(&mut exchange.counted, true)
                     && let Some(edge) = &exchange.edge
                 {

@@ -39,7 +39,10 @@ enum Half {
 /// The accepted connection is to be forwarded as it is.
 pub fn begin(engine: &mut Engine, id: ConnId, side: Side) {
     let half = Half::Accepted { side, attempts: 0, since: engine.now };
-    engine.hand_over(id, Driver::Opaque(Box::new(Opaque { peer: None, edge: None, half, connected: false, broken: false })));
+    engine.hand_over(
+        id,
+        Driver::Opaque(Box::new(Opaque { peer: None, edge: None, half, connected: false, broken: false })),
+    );
     connect(engine, id);
 }
 

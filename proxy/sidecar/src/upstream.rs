@@ -113,6 +113,8 @@ pub enum Acquired {
     Now(ConnId),
     /// It is told when a connection is ready, or failed.
     Wait,
+    /// Nothing to dial with yet: it is told to try again.
+    Later,
 }
 
 impl Engine {
@@ -218,7 +220,7 @@ impl Engine {
                 return Ok(Acquired::Now(conn));
             }
         }
-        let Some(dialled) = self.dial_upstream(id, exchange)? else { return Ok(Acquired::Wait) };
+        let Some(dialled) = self.dial_upstream(id, exchange)? else { return Ok(Acquired::Later) };
         let driver = http1::Client::driver(id, exchange);
         self.adopt_dialled(dialled.conn, driver).ok_or(Cause::new(Reason::Resources, ""))?;
         if let Some(upstream) = self.upstreams.all.get_mut(id) {
@@ -248,7 +250,7 @@ impl Engine {
         if crowded && !connecting && links.len() < limit {
             match self.open_link(id, exchange) {
                 Ok(true) => {}
-                Ok(false) if best.is_none() => return Ok(Acquired::Wait),
+                Ok(false) if best.is_none() => return Ok(Acquired::Later),
                 Err(cause) if best.is_none() && links.is_empty() => return Err(cause),
                 Ok(false) | Err(_) => {}
             }
