@@ -11,7 +11,7 @@ use h2::client::SendRequest;
 use prost::Message;
 use rules::identity::Identity;
 use settings::{Backoff, ControlService, Streams};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::clock::{Beat, Pauses, Wall, chance};
@@ -48,6 +48,8 @@ pub struct Up {
     pub serial: u64,
     /// We proved who we are with our certificate.
     pub mutual: bool,
+    /// The peer takes no more calls on it.
+    stale: Arc<Notify>,
     /// Nothing more is needed for calls in our name: mutual, or a local socket.
     pub own: bool,
 }
@@ -90,23 +92,30 @@ pub fn open(options: Options) -> (Channel, impl Future<Output = ()>) {
     (channel, keep(options, sender))
 }
 
+/// The connection in use, as its keeper sees it.
+struct Current {
+    closed: watch::Receiver<bool>,
+    stale: Arc<Notify>,
+    since: Instant,
+}
+
 async fn keep(mut options: Options, sender: watch::Sender<Link>) {
     let mut pauses = Pauses::new(options.backoff);
     let mut serial = 0;
-    let mut current: Option<(watch::Receiver<bool>, Instant)> = None;
+    let mut current: Option<Current> = None;
     while !sender.is_closed() {
         options.credentials.mark_unchanged();
         serial += 1;
         match connect(&options, serial).await {
             Ok((up, closed)) => {
                 telemetry::debug!("connected to the control plane at {}", connect::authority(&options.service.address));
-                current = Some((closed, Instant::now()));
+                current = Some(Current { closed, stale: up.stale.clone(), since: Instant::now() });
                 sender.send_replace(Link::Up(up));
             }
             Err(error) => {
                 telemetry::debug!("control plane at {}: {error}", connect::authority(&options.service.address));
                 // While an older connection still serves, a failed renewal of it changes nothing for callers.
-                if current.as_ref().is_none_or(|(closed, _)| *closed.borrow()) {
+                if current.as_ref().is_none_or(|current| *current.closed.borrow()) {
                     current = None;
                     sender.send_replace(Link::Down(error.into()));
                 }
@@ -114,18 +123,21 @@ async fn keep(mut options: Options, sender: watch::Sender<Link>) {
                 continue;
             }
         }
-        let Some((closed, since)) = current.as_mut() else { continue };
-        let ended = tokio::select! {
-            _ = closed.wait_for(|closed| *closed) => true,
-            changed = options.credentials.changed(), if options.service.name.is_some() => changed.is_err(),
+        let Some(Current { closed, stale, since }) = current.as_mut() else { continue };
+        let (ended, renewed) = tokio::select! {
+            _ = closed.wait_for(|closed| *closed) => (true, false),
+            changed = options.credentials.changed(), if options.service.name.is_some() => (false, changed.is_ok()),
+            () = stale.notified() => (false, false),
             () = sender.closed() => return,
         };
+        if since.elapsed() >= STABLE {
+            pauses.reset();
+        }
         if ended {
-            if since.elapsed() >= STABLE {
-                pauses.reset();
-            }
             current = None;
             sender.send_replace(Link::Connecting);
+        }
+        if !renewed {
             // Even a good connection is not replaced in the same instant: a restarting peer refuses thousands at once.
             sleep(pauses.pause(chance())).await;
         }
@@ -159,7 +171,7 @@ async fn connect(options: &Options, serial: u64) -> Result<(Up, watch::Receiver<
         closing.send_replace(true);
     });
     let own = mutual || options.service.name.is_none();
-    Ok((Up { send, serial, mutual, own }, closed))
+    Ok((Up { send, serial, mutual, stale: Arc::new(Notify::new()), own }, closed))
 }
 
 /// Returns when a ping was not answered in time.
@@ -189,6 +201,16 @@ async fn dial(options: &Options) -> Result<(Stream, bool), String> {
     };
     let stream = connect::tls(&options.service.address, name, config, options.connect_timeout).await?;
     Ok((stream, credentials.is_some()))
+}
+
+impl Up {
+    /// Waits for room for one more stream.
+    async fn ready(&self) -> Result<SendRequest<Bytes>, Status> {
+        self.send.clone().ready().await.map_err(|error| {
+            self.stale.notify_one();
+            error.into()
+        })
+    }
 }
 
 impl Channel {
@@ -240,7 +262,7 @@ impl Channel {
         limit: Duration,
     ) -> Result<M, Status> {
         let start = self.begin();
-        let call = async { grpc::call(&up.send, &self.authority, path, request).await?.message().await };
+        let call = async { grpc::call(up.ready().await?, &self.authority, path, request).await?.message().await };
         let result = timeout(limit, call).await.unwrap_or_else(|_| Err(late()));
         self.finish(start, result.is_ok());
         result
@@ -255,7 +277,7 @@ impl Channel {
     ) -> Result<(M, Answer), Status> {
         let start = self.begin();
         let first = async {
-            let mut answer = grpc::call(&up.send, &self.authority, path, request).await?;
+            let mut answer = grpc::call(up.ready().await?, &self.authority, path, request).await?;
             Ok((answer.message().await?, answer))
         };
         let result = match self.streams.initial {

@@ -86,9 +86,10 @@ pub struct Answer {
     read: BytesMut,
 }
 
-/// Sends `request` to `/package.Service/Method` and waits for the head of the answer.
+/// Sends `request` to `/package.Service/Method` on a connection that is ready for it, and waits for the head of the
+/// answer.
 pub async fn call(
-    connection: &SendRequest<Bytes>,
+    mut connection: SendRequest<Bytes>,
     authority: &str,
     path: &str,
     request: &impl Message,
@@ -103,8 +104,7 @@ pub async fn call(
         .header("user-agent", concat!("gossamer-proxy/", env!("CARGO_PKG_VERSION")))
         .body(())
         .map_err(|error| Status::new(Code::Internal, error.to_string()))?;
-    let mut ready = connection.clone().ready().await?;
-    let (response, mut body) = ready.send_request(head, false)?;
+    let (response, mut body) = connection.send_request(head, false)?;
     body.send_data(frame(request), true)?;
     let response = response.await?;
     let (parts, body) = response.into_parts();

@@ -245,3 +245,24 @@ fn reports_are_sent_when_something_changed_and_repeated_to_a_new_control_plane()
         assert_eq!(plane.last::<v1::ReportRequest>(REPORTS_REPORT).edges.len(), 1);
     });
 }
+
+#[test]
+fn a_connection_that_takes_no_more_calls_is_replaced_while_its_streams_live_on() {
+    local(async {
+        let (plane, _, mut sidecar) = certified(|_| {}).await;
+        plane.messages(DESTINATION_GET, AUTHORITY, &[&add(&["10.0.0.1:80"])]);
+        sidecar.asks.send(Ask::WatchEndpoints(AUTHORITY.into())).unwrap();
+        assert_eq!(endpoints(&mut sidecar).await, set(&["10.0.0.1:80"]));
+        plane.go_away();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        plane.messages(INBOUND_WATCH_PORT, "5432", &[&opaque_server()]);
+        sidecar.asks.send(Ask::WatchInbound(5432)).unwrap();
+        loop {
+            match sidecar.next().await {
+                News::Inbound(5432, Ok(_)) => break,
+                News::Inbound(5432, Err(_)) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+    });
+}

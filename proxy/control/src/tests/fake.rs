@@ -49,6 +49,7 @@ pub struct Plane {
     scripts: RefCell<HashMap<String, watch::Sender<Script>>>,
     connections: RefCell<Vec<AbortHandle>>,
     listener: RefCell<Option<AbortHandle>>,
+    leaving: watch::Sender<bool>,
 }
 
 impl Plane {
@@ -62,6 +63,7 @@ impl Plane {
             scripts: RefCell::default(),
             connections: RefCell::default(),
             listener: RefCell::default(),
+            leaving: watch::channel(false).0,
         })
     }
 
@@ -126,6 +128,11 @@ impl Plane {
         self.connections.borrow_mut().drain(..).for_each(|connection| connection.abort());
     }
 
+    /// Tells every open connection that it takes no more calls.
+    pub fn go_away(&self) {
+        self.leaving.send_replace(true);
+    }
+
     pub fn script(&self, path: &str, key: &str, script: Script) {
         self.scripts
             .borrow_mut()
@@ -155,7 +162,17 @@ impl Plane {
 
     async fn connection(self: Rc<Self>, stream: impl AsyncRead + AsyncWrite + Unpin + 'static, peer: Option<String>) {
         let Ok(mut connection) = h2::server::handshake(stream).await else { return };
-        while let Some(Ok((request, respond))) = connection.accept().await {
+        let mut leaving = self.leaving.subscribe();
+        leaving.mark_unchanged();
+        loop {
+            let accepted = tokio::select! {
+                accepted = connection.accept() => accepted,
+                Ok(()) = leaving.changed() => {
+                    connection.graceful_shutdown();
+                    continue;
+                }
+            };
+            let Some(Ok((request, respond))) = accepted else { return };
             let (plane, peer) = (self.clone(), peer.clone());
             let task = spawn_local(async move {
                 let path = request.uri().path().to_owned();
