@@ -72,6 +72,8 @@ pub struct Exchange {
     pub attempted: u64,
     pub attempts: u8,
     pub lease: Option<Lease>,
+    /// It opens its connection, so its time says nothing about the endpoint.
+    cold: bool,
     /// The link that carries it ends at a sidecar that proved its name.
     pub mesh: bool,
     pub author: Author,
@@ -184,6 +186,7 @@ impl Engine {
             attempted: self.now,
             attempts: 0,
             lease: None,
+            cold: false,
             mesh: false,
             edge: None,
             counted: false,
@@ -283,6 +286,7 @@ impl Engine {
         exchange.head = stored;
         match result {
             Ok(stream) => {
+                exchange.cold = matches!(exchange.up, Up::Waiting(_));
                 exchange.up = Up::Open(End { conn, stream });
                 exchange.attempted = now;
                 if !std::mem::replace(&mut exchange.counted, true)
@@ -569,7 +573,7 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         let mut head = *head;
         let said = plan::hear(&mut head, exchange);
-        let (lease, attempted) = (exchange.lease, exchange.attempted);
+        let (lease, attempted) = (exchange.lease.filter(|_| !exchange.cold), exchange.attempted);
         exchange.wait_until = 0;
         if exchange.timeouts.request.is_none() {
             exchange.ends_at = 0;
