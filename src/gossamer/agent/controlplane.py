@@ -8,17 +8,20 @@ from __future__ import annotations
 import os
 import re
 import select
+import signal
 import socket
 import stat
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from gossamer.settings import Paths
 
 START_SECONDS = 20.0
+END_SECONDS = 5.0
 POLL_SECONDS = 0.01
+INTERRUPTIONS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _LOGGED = re.compile(r"\d{4}-\d\d-\d\dT")
 
 
@@ -56,13 +59,22 @@ def start(paths: Paths, arguments: Sequence[str] = ()) -> bool:
     prepare(paths)
     with paths.log.open("ab") as log:
         before = log.tell()
-        pid, ended = _spawn(command(paths, arguments), log.fileno())
+        process = _spawn(command(paths, arguments), log.fileno())
+    try:
+        return _served(paths, process, before)
+    except BaseException:
+        # Whoever gives up waiting (Ctrl-C, too) leaves nothing behind that is half started.
+        process.end()
+        raise
+
+
+def _served(paths: Paths, process: Process, before: int) -> bool:
     deadline = time.monotonic() + START_SECONDS
     while time.monotonic() < deadline:
         if serving(paths) and (served_by := _served_by(paths)):
-            return served_by == pid
+            return served_by == process.pid
         # Where another one holds the mesh's lock, that one will serve.
-        if ended() and not _locked(paths.lock):
+        if process.ended() and not _locked(paths.lock):
             raise NotStarted(f"the control plane did not start: {last_words(paths.log, before)}")
         time.sleep(POLL_SECONDS)
     raise NotStarted(f"the control plane did not start within {START_SECONDS:.0f} s; its log is {paths.log}")
@@ -108,34 +120,60 @@ def _locked(path: Path) -> bool:
     return any(line.split()[1] == "FLOCK" and line.split()[5].endswith(f":{inode}") for line in held.splitlines())
 
 
-def _spawn(program: Sequence[str], log: int) -> tuple[int, Callable[[], bool]]:
-    """Starts a program that is nobody's child, in a session of its own; its pid, and whether it has ended.
+class Process:
+    """A program that is nobody's child: waited for by its descriptor."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        try:
+            self._handle: int | None = os.pidfd_open(pid)
+        except ProcessLookupError:
+            self._handle = None
+
+    def ended(self, within: float = 0.0) -> bool:
+        return self._handle is None or bool(select.select([self._handle], [], [], within)[0])
+
+    def end(self) -> None:
+        """Ends it, however long it takes to be heard."""
+        for number, patience in ((signal.SIGTERM, END_SECONDS), (signal.SIGKILL, END_SECONDS)):
+            if self._handle is None or self.ended():
+                return
+            signal.pidfd_send_signal(self._handle, number)
+            self.ended(patience)
+
+
+def _spawn(program: Sequence[str], log: int) -> Process:
+    """Starts a program in a session of its own, as nobody's child.
 
     `run` becomes the launcher, which must not find children it did not start.
     """
     import subprocess
 
     read, write = os.pipe()
-    between = os.fork()
-    if between == 0:
-        try:
-            process = subprocess.Popen(
-                program, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
-            )
-            os.write(write, str(process.pid).encode())
-        finally:
-            os._exit(0)
-    os.close(write)
-    os.waitpid(between, 0)
-    with open(read, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
-        text = pipe.read()
-    if not text:
-        raise NotStarted(f"{program[0]} cannot be started")
+    # From here until its number is known nothing may interrupt us.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, INTERRUPTIONS)
     try:
-        handle = os.pidfd_open(int(text))
-    except ProcessLookupError:
-        return int(text), lambda: True
-    return int(text), lambda: bool(select.select([handle], [], [], 0)[0])
+        between = os.fork()
+        if between == 0:
+            try:
+                for number in INTERRUPTIONS:
+                    signal.signal(number, signal.SIG_DFL)
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
+                process = subprocess.Popen(
+                    program, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd="/", start_new_session=True
+                )
+                os.write(write, str(process.pid).encode())
+            finally:
+                os._exit(0)
+        os.close(write)
+        with open(read, "rb") as pipe:  # noqa: PTH123 - a descriptor, not a path
+            text = pipe.read()
+        os.waitpid(between, 0)
+        if not text:
+            raise NotStarted(f"{program[0]} cannot be started")
+        return Process(int(text))
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _served_by(paths: Paths) -> int | None:

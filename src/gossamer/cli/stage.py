@@ -86,7 +86,8 @@ class Stage:
             raise CliError(str(error)) from error
         self._logs.mkdir(mode=0o700, exist_ok=True)
         say("starting the workloads")
-        self.workloads = [Workload(self.session, actor, self._logs) for actor in ACTORS]
+        for actor in ACTORS:
+            self.workloads.append(Workload(self.session, actor, self._logs))
         admin = self.session.admin()
         self._apply(admin)
         self._wait_until_ready(admin)
