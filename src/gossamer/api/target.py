@@ -49,7 +49,9 @@ def _split(text: str) -> tuple[str, int | None]:
         host, _, port = text.partition(":")
     if not port:
         return host, DEFAULT_PORT
-    return host, int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(port) <= MAX_PORT else None
+    return host, int(port) if port.isascii() and port.isdecimal() and len(port) <= 5 and 0 < int(
+        port
+    ) <= MAX_PORT else None
 
 
 def _unmapped(found: IPAddress) -> IPAddress:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from gossamer.model.authorization import SERVER
 from gossamer.model.names import Origin
 from gossamer.model.route import (
     GATEWAY_GROUP,
@@ -47,7 +48,7 @@ def policy_http_route(document: Reader, metadata: Metadata, origin: Origin) -> H
 
 def _route(document: Reader, metadata: Metadata, origin: Origin, group: str) -> HttpRoute:
     with document.required("spec") as spec:
-        parents = tuple(_parent(one, group) for one in spec.objects("parentRefs"))
+        parents = tuple(_parent(one, group, metadata.key.namespace) for one in spec.objects("parentRefs"))
         hostnames = spec.texts("hostnames")
         for index, name in enumerate(hostnames):
             try:
@@ -61,18 +62,25 @@ def _route(document: Reader, metadata: Metadata, origin: Origin, group: str) -> 
     return HttpRoute(metadata.key, group, parents, hostnames, rules, metadata.annotations, metadata.created, origin)
 
 
-def _parent(reader: Reader, default_group: str) -> ParentRef:
+def _parent(reader: Reader, default_group: str, own: str) -> ParentRef:
     """`group` and `kind` default to the route's own group and Gateway, as in the CRDs."""
     with reader:
-        group = reader.text("group")
-        return ParentRef(
-            default_group if group is None else core(group),
+        written = reader.text("group")
+        parent = ParentRef(
+            default_group if written is None else core(written),
             reader.text("kind") or "Gateway",
             reader.parsed("namespace", values.dns_label, "a namespace"),
             reader.required_text("name"),
             reader.text("sectionName"),
             reader.port("port"),
         )
+        if (parent.group, parent.kind) == (SERVER.group, SERVER.name):
+            for field, value in (("port", parent.port), ("sectionName", parent.section)):
+                if value is not None:
+                    reader.refuse(field, "a route attaches to all of a Server", "remove it")
+            if parent.namespace not in (None, own):
+                reader.refuse("namespace", "a route attaches to a Server of its own namespace only", f"write {own}")
+        return parent
 
 
 def _rule(reader: Reader) -> HttpRule:

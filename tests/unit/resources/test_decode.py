@@ -141,6 +141,8 @@ REFUSED = [
     ),
     (ROUTE + "spec: {hostnames: ['*']}", "spec.hostnames[0]: '*' is not a host name"),
     (ROUTE + "spec: {parentRefs: [{kind: Service}]}", "spec.parentRefs[0].name: is required"),
+    (ROUTE + "spec: {parentRefs: [{group: policy.linkerd.io, kind: Server, name: a, port: 80}]}", "all of a Server"),
+    (ROUTE + "spec: {parentRefs: [{group: policy.linkerd.io, kind: Server, name: a, namespace: b}]}", "write default"),
     (SLICE, "addressType: is required; one of IPv4, IPv6"),
     (
         SLICE + "addressType: IPv4\nendpoints: [{addresses: ['::1']}]",

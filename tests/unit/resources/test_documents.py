@@ -67,6 +67,8 @@ def test_a_list_is_taken_apart() -> None:
         (b"a: \x00", "not valid YAML"),
         (b"---\n" * 10_001, "more than 10000 documents"),
         (b" " * (MAX_BYTES + 1), "more than 4 MiB"),
+        (b"a: [" + b"1," * 260_000 + b"]", "more than 250000 values"),
+        (b"k" * 1_025 + b": 1", "a key is longer than 1024 characters"),
         (b"kind: List\nitems: [1]", "items[0]: an item must be an object"),
     ],
 )
@@ -75,6 +77,22 @@ def test_what_cannot_be_read_is_refused_with_its_line(text: bytes, said: str) ->
         load(text, "bad.yaml")
 
     assert said in str(refused.value)
+
+
+def test_paths_do_not_outgrow_the_text() -> None:
+    """Sixty long keys around many short ones would make gigabytes of paths."""
+    text = b"".join(b" " * depth + b"k" * 1000 + b":\n" for depth in range(60))
+    text += b"".join(b" " * 60 + b"f%d: 1\n" % number for number in range(5_000))
+
+    (found,) = load(text, "deep.yaml")
+
+    assert sum(map(len, found.where.lines)) < 4 * len(text)
+
+
+def test_a_list_of_many_items_costs_its_length() -> None:
+    items = ",".join('{"kind": "A", "x": 1}' for _ in range(20_000))
+
+    assert len(load(f'{{"kind": "List", "items": [{items}]}}'.encode(), "many.json")) == 20_000
 
 
 def test_nothing_is_expanded() -> None:
