@@ -77,6 +77,9 @@ kinds! {
     DefaultPolicy(String) "policy"
         "one of deny, all-authenticated, all-unauthenticated, cluster-authenticated, cluster-unauthenticated, audit"
         default_policy;
+    /// Checked here so that the error names the variable; `telemetry` gives it its meaning.
+    Levels(String) "levels" "LEVEL or TARGET=LEVEL, separated by commas, LEVEL one of off, error, warn, info, debug, trace"
+        levels;
     LogFormat(bool) "format" "PLAIN or JSON" log_format;
     AccessFormat(crate::AccessLog) "format" "apache or json" access_format;
     Unsafe(()) "unsafe" "the word unsafe" |text| (text.trim() == "unsafe").then_some(());
@@ -275,6 +278,22 @@ fn pem(text: &str) -> Option<String> {
 
 fn default_policy(text: &str) -> Option<String> {
     rules::inbound::DEFAULT_POLICIES.contains(&text.trim()).then(|| text.trim().to_owned())
+}
+
+fn levels(text: &str) -> Option<String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let is_level = |word: &str| LEVELS.iter().any(|level| level.eq_ignore_ascii_case(word.trim()));
+    let is_target = |word: &str| {
+        let clean = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b':' | b'-' | b'.');
+        !word.is_empty() && word.bytes().all(clean)
+    };
+    let good = |directive: &str| match directive.rsplit_once('=') {
+        // tracing's filters by field are accepted and match nothing.
+        Some((target, level)) => is_level(level) && (target.contains('[') || is_target(target)),
+        None => is_level(directive) || is_target(directive),
+    };
+    let directives: Vec<&str> = text.split(',').map(str::trim).filter(|directive| !directive.is_empty()).collect();
+    (text.len() <= 4096 && directives.len() <= 64 && directives.into_iter().all(good)).then(|| text.to_owned())
 }
 
 fn log_format(text: &str) -> Option<bool> {

@@ -193,7 +193,7 @@ variables! {
     used METRICS_RETAIN_IDLE: Period = "10m", "Series that do not change are dropped.";
     used INBOUND_METRICS_AUTHORITY_LABELS: Unsafe = "", "Authority labels on inbound metrics, without bound.";
     used OUTBOUND_METRICS_HOSTNAME_LABELS: Switch = "false", "Hostname labels on outbound metrics.";
-    used LOG: Text = "warn,linkerd=info,gossamer=info", "Log levels.";
+    used LOG: Levels = "warn,linkerd=info,gossamer=info", "Log levels.";
     used LOG_FORMAT: LogFormat = "PLAIN", "Log format.";
     used ACCESS_LOG: AccessFormat = "", "Access log of inbound requests.";
     later CORES: Count = "", "Worker threads; traffic has one.";

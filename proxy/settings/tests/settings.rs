@@ -232,6 +232,19 @@ fn our_own_variables_are_read() {
 }
 
 #[test]
+fn log_levels_are_checked_and_an_empty_text_is_the_default() {
+    let level = |text| with(linkerd(), "LINKERD2_PROXY_LOG", text).map(|settings| settings.log.level);
+    assert_eq!(level("").unwrap(), "warn,linkerd=info,gossamer=info");
+    for good in ["debug", "warn,linkerd=info,hickory=error,[{headers}]=off,[{request}]=off", "gossamer::control=trace"]
+    {
+        assert_eq!(level(good).unwrap(), good);
+    }
+    for bad in ["linkerd=loud", "warn,=info", "warn;info", "a b"] {
+        assert_eq!(level(bad).unwrap_err().variable, "LINKERD2_PROXY_LOG", "{bad}");
+    }
+}
+
+#[test]
 fn the_front_needs_neither_workload_nor_token() {
     let mut env = gossamer();
     env.insert("GOSSAMER_PROXY_CONTROL_ADDR", "unix:/run/control.sock");
