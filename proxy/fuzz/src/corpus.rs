@@ -24,11 +24,11 @@ const FILES: &[(&str, &[&str])] = &[
     ("http2_client", &[HTTP2]),
     ("http2_frames", &[SCRIPTS]),
     ("http2_to_http1", &[FIELDS]),
-    ("wire_server", &[PROTOBUF]),
-    ("wire_policy", &[PROTOBUF]),
-    ("wire_endpoints", &[PROTOBUF]),
-    ("wire_profile", &[PROTOBUF]),
-    ("wire_names", &[PROTOBUF]),
+    ("wire_server", &[WIRE]),
+    ("wire_policy", &[WIRE]),
+    ("wire_endpoints", &[WIRE]),
+    ("wire_profile", &[WIRE]),
+    ("wire_names", &[WIRE]),
 ];
 
 const HTTP1: &str = include_str!("../corpus/http1.txt");
@@ -41,6 +41,7 @@ const HPACK: &str = include_str!("../corpus/hpack.txt");
 const TLS: &str = include_str!("../corpus/tls.txt");
 const TRANSPORT: &str = include_str!("../corpus/transport.txt");
 const PROTOBUF: &str = include_str!("../corpus/protobuf.txt");
+const WIRE: &str = include_str!("../corpus/wire.txt");
 const AUTHORITY: &str = include_str!("../corpus/authority.txt");
 const DNS: &str = include_str!("../corpus/dns.txt");
 
