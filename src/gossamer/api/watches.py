@@ -66,7 +66,7 @@ class Watches:
         row = self._rows.get(subscription)
         if row is None:
             return _or_status(Memo(subscription, self._state.snapshot).value)
-        self._update(row)
+        self._renew(row)
         return _or_status(row.answer.value)
 
     def watch(self, subscription: Subscription, stream: Stream[Answer]) -> Closer:
@@ -85,9 +85,7 @@ class Watches:
             return
         waiting, self._waiting = self._waiting, {}
         for row in list(self._rows.values()):
-            if self._update(row):
-                for stream in list(row.streams.values()):
-                    _publish(stream, row.answer)
+            self._renew(row)
         for token, (subscription, stream) in waiting.items():
             self._join(token, subscription, stream)
 
@@ -103,15 +101,9 @@ class Watches:
         if row is None:
             memo = Memo(subscription, self._state.snapshot)
             row = self._rows[subscription] = _Row(memo, Answer(memo.value))
+        self._renew(row)
         row.streams[token] = stream
-        # Those who wait already hear of it in `refresh`, which this change has scheduled.
-        current = row.answer if not self._update(row) else self._renewed(row)
-        _publish(stream, current)
-
-    def _renewed(self, row: _Row) -> Answer:
-        for stream in list(row.streams.values()):
-            _publish(stream, row.answer)
-        return row.answer
+        _publish(stream, row.answer)
 
     def _leave(self, token: int, subscription: Subscription) -> None:
         self._waiting.pop(token, None)
@@ -121,12 +113,13 @@ class Watches:
             if not row.streams:
                 del self._rows[subscription]
 
-    def _update(self, row: _Row) -> bool:
-        if not row.memo.update(self._state.snapshot):
-            return False
-        row.answer.retire()
-        row.answer = Answer(row.memo.value)
-        return True
+    def _renew(self, row: _Row) -> None:
+        """Brings a row up to date, and tells everybody who waits for it: whoever asks first does it for all."""
+        if row.memo.update(self._state.snapshot):
+            row.answer.retire()
+            row.answer = Answer(row.memo.value)
+            for stream in list(row.streams.values()):
+                _publish(stream, row.answer)
 
 
 def _publish(stream: Stream[Answer], answer: Answer) -> None:

@@ -176,6 +176,18 @@ def test_a_stream_that_joins_between_change_and_wake_gets_the_newest_once() -> N
     assert early.read() == late.read() == []
 
 
+def test_a_single_answer_between_change_and_wake_takes_nothing_from_the_streams() -> None:
+    world = World(workload("web-0"))
+    stream = Reader(inbound.encode)
+    world.watches.watch(PORT, stream)
+    stream.read()
+    world.state.apply("run", Put(resources(SERVER)[0]))
+    world.watches.get(PORT)
+    world.turn()
+
+    assert len(stream.read()) == 1
+
+
 def test_a_retired_answer_holds_none_of_its_predecessors() -> None:
     """Else a busy service would keep every set it ever had."""
     import gc
