@@ -27,6 +27,8 @@ pub enum Ask {
     ForgetInbound(u16),
     /// The first listeners are open: the launcher may be told that we are ready.
     Listening,
+    /// Nothing that a peer asked of the workload is unanswered, as [`News::Quiet`] wanted.
+    Quiet,
     /// The traffic thread has drained, or has given up waiting: the process may end.
     Drained,
 }
@@ -42,6 +44,8 @@ pub enum News {
     Endpoints(Arc<str>, Result<Arc<[Endpoint]>, Unavailable>),
     /// `Err` only before the first answer; later failures keep the last good policy.
     Inbound(u16, Result<Arc<ServerPolicy>, Unavailable>),
+    /// The endpoint was withdrawn: send [`Ask::Quiet`] once what peers have asked is answered. Everything stays open.
+    Quiet,
     /// Stop accepting, finish what is open, then send [`Ask::Drained`].
     Drain,
 }

@@ -20,6 +20,8 @@ const TOKEN_TIMEOUT: Duration = Duration::from_secs(5);
 /// What the launcher wants of us.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Order {
+    /// Answer what peers have asked, and stay.
+    Quiet,
     Drain,
     /// The line is closed.
     End,
@@ -121,8 +123,10 @@ impl Launcher {
     }
 
     fn hear(&self, said: &[u8]) -> Option<Order> {
-        if said == b"drain" {
-            return Some(Order::Drain);
+        match said {
+            b"drain" => return Some(Order::Drain),
+            b"quiet" => return Some(Order::Quiet),
+            _ => {}
         }
         match said.strip_prefix(b"token ") {
             Some(token) => {

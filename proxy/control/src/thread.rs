@@ -142,7 +142,9 @@ pub async fn run(start: Start) -> io::Result<()> {
                 Some(Ask::ForgetEndpoints(authority)) => watches.forget_endpoints(&authority),
                 Some(Ask::WatchInbound(port)) => watches.watch_inbound(port),
                 Some(Ask::ForgetInbound(port)) => watches.forget_inbound(port),
-                Some(Ask::Listening) => say(&launcher, "ready").await,
+                // A launcher may also want to know when nothing is being answered any more.
+                Some(Ask::Listening) => say(&launcher, if settings.front.is_none() { "ready quiet" } else { "ready" }).await,
+                Some(Ask::Quiet) => say(&launcher, "quiet").await,
                 Some(Ask::Drained) => {
                     say(&launcher, "drained").await;
                     end(0);
@@ -156,6 +158,7 @@ pub async fn run(start: Start) -> io::Result<()> {
             }
             order = launcher.order(&mut line) => match order {
                 Order::Drain => begin_draining = true,
+                Order::Quiet => tell(News::Quiet),
                 Order::End => {
                     telemetry::info!("the launcher is gone");
                     end(0);
