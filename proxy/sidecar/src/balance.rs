@@ -201,9 +201,13 @@ impl Engine {
     }
 }
 
+/// Callers that may wait for one backend. linkerd2-proxy's queue of 100 makes the hundred-and-first wait outside it, not
+/// fail; so do we, until the failfast time is over. Each holds a request head of at most 64 KiB.
+const MOST_WAITING: usize = 10_000;
+
 /// How much longer may be waited; a full queue, or one that nobody has served for too long, fails at once.
 fn left_to_wait(group: &Group, queue: &Queue, since: u64, now: u64, reason: Reason) -> Result<Duration, Cause> {
-    if group.waiting.len() >= queue.capacity as usize {
+    if group.waiting.len() >= MOST_WAITING.max(queue.capacity as usize) {
         return Err(Cause::new(Reason::LoadShed, "too many requests wait for an endpoint"));
     }
     let left = queue.failfast.saturating_sub(Duration::from_nanos(now.saturating_sub(since)));
