@@ -1,4 +1,4 @@
-//! Which endpoint gets the next request: the better of two chosen at random, by peak-EWMA latency × requests in flight.
+//! Which endpoint gets the next request: rather the better of two chosen at random, by peak-EWMA latency × requests in flight.
 //!
 //! One balancer serves one destination and belongs to the traffic thread. Times are nanoseconds on any clock that does
 //! not go back; `rng` is 64 random bits, fresh for each call. Nothing here connects: the caller says how that went.
@@ -130,7 +130,7 @@ impl Balancer {
             return Pick::Empty { since: *self.unavailable_since.get_or_insert(now) };
         };
         let better = match (self.cost(a, now), self.cost(b, now)) {
-            (Some(left), Some(right)) => Some(if right < left { b } else { a }),
+            (Some(left), Some(right)) => Some(if prefers_second(left, right, mix(!rng)) { b } else { a }),
             (Some(_), None) => Some(a),
             (None, Some(_)) => Some(b),
             (None, None) => self.best_of_all(now),
@@ -349,6 +349,13 @@ impl Member {
         };
         self.updated = self.updated.max(now);
     }
+}
+
+/// The cheaper of two is preferred the more, the cheaper it is (by the square of the ratio), not always: one slow answer
+/// must not keep every request away from an equal endpoint until its estimate has decayed.
+fn prefers_second(first: f64, second: f64, rng: u64) -> bool {
+    let (first, second) = (first * first, second * second);
+    (rng as f64 / u64::MAX as f64) * (first + second) < first
 }
 
 /// A number below `bound` from 64 random bits; `None` when there is none.
