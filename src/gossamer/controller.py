@@ -60,6 +60,7 @@ from gossamer.standalone.directory import Directory
 from gossamer.standalone.front import Front
 from gossamer.standalone.keys import KeyFiles
 from gossamer.standalone.lock import Lock
+from gossamer.standalone.registry import PREFIX as REGISTRATIONS
 from gossamer.standalone.registry import Registry
 from gossamer.standalone.store import SqliteStore
 from gossamer.standalone.stored import Declared, Stored
@@ -71,6 +72,8 @@ SOURCES = ("store", "files", "run", ADMIN)
 CONTROL_ACCOUNT = "gossamer-control"
 CONTROL_OWNER = "control"
 FRONT_PORT = 8443
+# Of a twentieth of a second each.
+ADDRESS_TRIES = 100
 # Time for the front to get its certificate and listen, and for streams to end when this process does.
 FRONT_SECONDS = 15.0
 GRACE = 1.0
@@ -135,7 +138,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         # Addresses of workloads, services and of the control plane itself.
         workload_addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom, bindable(INBOUND_PORT))
         virtual = Virtual(Addresses(store, SERVICE_NETWORK, os.urandom))
-        control_address = _control_address(store)
+        control_address = await _control_address(store)
         mesh = replace(
             mesh,
             control_address=(control_address, FRONT_PORT),
@@ -299,15 +302,31 @@ def _generation(store: Store, digest: str) -> int:
     return new
 
 
-def _control_address(store: Store) -> IPv4Address:
-    """The front's own address: kept for as long as it can be listened on."""
-    usable = bindable(FRONT_PORT)
-    addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom, usable)
-    found = addresses.allocate(CONTROL_OWNER)
-    if not usable(found):
-        addresses.release(CONTROL_OWNER)
-        found = addresses.allocate(CONTROL_OWNER)
-    return found
+async def _control_address(store: Store) -> IPv4Address:
+    """The front's own address, which running sidecars know: kept, also when a predecessor's front ends late."""
+    addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom, _free)
+    found = addresses.of(CONTROL_OWNER)
+    if found is None:
+        return addresses.allocate(CONTROL_OWNER)
+    for _ in range(ADDRESS_TRIES):
+        if _free(found):
+            return found
+        await asyncio.sleep(0.05)
+    if store.scan(REGISTRATIONS):
+        raise Unavailable(f"{found}:{FRONT_PORT}, by which running workloads know this mesh, is in use; end its user")
+    addresses.release(CONTROL_OWNER)
+    return addresses.allocate(CONTROL_OWNER)
+
+
+def _free(address: IPv4Address) -> bool:
+    """Whether the front could listen there now. Connections that linger are no hindrance to it."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((str(address), FRONT_PORT))
+        except OSError:
+            return False
+    return True
 
 
 def _front_environment(files: Paths, address: IPv4Address, name: str) -> Mapping[str, str]:

@@ -8,8 +8,9 @@ import socket
 import stat
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -229,6 +230,24 @@ def test_a_killed_control_plane_comes_back_with_everything(plane: Plane) -> None
     assert next(web.inbound(8080)).labels["name"] == "all-authenticated"
 
 
+def test_the_address_that_sidecars_know_is_kept_while_an_old_front_lingers(plane: Plane) -> None:
+    plane.start()
+    web = Launcher(plane, "web")
+    host, _, port = web.told["control_address"].rpartition(":")
+    assert plane.end(kill=True) == -9
+    with socket.socket() as lingering:
+        lingering.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        _until(lambda: lingering.bind((host, int(port))))
+        lingering.listen()
+        starting = threading.Thread(target=plane.start)
+        starting.start()
+        time.sleep(1.5)
+    starting.join()
+    web.resume(plane)
+
+    assert Launcher(plane, "client").told["control_address"] == f"{host}:{port}"
+
+
 def test_a_second_control_plane_is_refused_in_one_line(plane: Plane) -> None:
     plane.start()
     second = plane.spawn()
@@ -248,6 +267,16 @@ def test_everything_it_keeps_is_for_its_user_only(plane: Plane) -> None:
             assert what.st_mode & 0o077 == 0, path
     assert plane.end() == 0
     assert not list(plane.runtime.glob("*.sock")), "no socket is left behind"
+
+
+def _until(act: Callable[[], None]) -> None:
+    """Tries until it works: the front of a killed control plane needs a moment to notice."""
+    for _ in range(200):
+        try:
+            return act()
+        except OSError:
+            time.sleep(0.01)
+    raise AssertionError("still in use after 2 s")
 
 
 def _names(one: Launcher) -> names_pb2.NamesRequest:
