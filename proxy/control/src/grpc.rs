@@ -237,4 +237,33 @@ mod tests {
         headers.insert("grpc-message", "gone".parse().unwrap());
         assert_eq!(done(status_of(&headers).unwrap()), Status::new(Code::NotFound, "gone"));
     }
+
+    /// The control thread's stack is small: the deepest message it reads must fit, and deeper ones be refused.
+    #[test]
+    fn messages_nested_without_end_are_refused_on_the_threads_own_stack() {
+        use wire::linkerd::destination::DestinationProfile;
+        let nested = |depth: usize| {
+            let mut bytes = Vec::new();
+            for _ in 0..depth {
+                // RequestMatch.not
+                let mut outer = vec![0x1a];
+                prost::encoding::encode_varint(bytes.len() as u64, &mut outer);
+                outer.extend_from_slice(&bytes);
+                bytes = outer;
+            }
+            for tag in [0x0a, 0x0a] {
+                // Route.condition, DestinationProfile.routes
+                let mut outer = vec![tag];
+                prost::encoding::encode_varint(bytes.len() as u64, &mut outer);
+                outer.extend_from_slice(&bytes);
+                bytes = outer;
+            }
+            bytes
+        };
+        let (shallow, deep) = (nested(90), nested(50_000));
+        let decode =
+            move || (DestinationProfile::decode(&shallow[..]).is_ok(), DestinationProfile::decode(&deep[..]).is_ok());
+        let thread = std::thread::Builder::new().stack_size(crate::thread::STACK).spawn(decode).unwrap();
+        assert_eq!(thread.join().unwrap(), (true, false));
+    }
 }

@@ -27,6 +27,8 @@ use crate::{Config, Shared};
 /// How long after the grace period a traffic thread that does not report back is waited for.
 const SPARE: Duration = Duration::from_secs(5);
 
+/// Bytes of the thread's stack.
+pub const STACK: usize = 512 * 1024;
 /// How often an idle thread wakes.
 const BEAT: Duration = Duration::from_millis(if cfg!(test) { 100 } else { 10_000 });
 
@@ -204,7 +206,6 @@ fn own(settings: &Settings) -> Own {
 
 /// The same for the thread's start: one runtime on a small stack.
 pub fn spawn(start: impl FnOnce() -> Start + Send + 'static) -> io::Result<()> {
-    const STACK: usize = 512 * 1024;
     let (report, started) = mpsc::channel();
     std::thread::Builder::new().name("control".into()).stack_size(STACK).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
