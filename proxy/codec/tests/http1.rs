@@ -674,6 +674,10 @@ fn responses_are_framed_for_their_client() {
         write(&Response { status: 103, ..none }, to(Version::Http11, Answer::Other)).0,
         "HTTP/1.1 103 Early Hints\r\n\r\n"
     );
+    let mut out = Vec::new();
+    let made = Response { status: 503, body: Body::Length(0), ..none };
+    write::response(&mut out, &made, &[(b"content-length", b"0")], to(Version::Http11, Answer::Other));
+    assert_eq!(out, b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n");
     let until = Response { body: Body::UntilClose, version: Version::Http11, ..none };
     assert_eq!(write(&until, to(Version::Http11, Answer::Other)).1, Framing::Chunked);
     let old = Response { version: Version::Http10, ..until };

@@ -2,9 +2,11 @@
 //!
 //! Fields keep their order, and their case if they came from HTTP/1. `Host` is always the canonical authority; framing
 //! and `Connection` are always ours; fields of `extra` come last and replace nothing: remove first what they replace.
+//! (Only a `content-length` in the `extra` of a response is taken instead of our own.)
 
 use super::Answer;
 use crate::head::{Body, Field, Fields, Form, Known, Request, Response, Version};
+use crate::text::token_is;
 
 /// How the body that follows a head must be written. Given by [`request`] and [`response`], used by [`data`] and [`end`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -123,7 +125,7 @@ pub fn response(out: &mut Vec<u8>, head: &Response<'_>, extra: &[Field<'_>], to:
     let described = to.answer == Answer::Head || head.status == 304;
     let unknown = matches!(head.body, Body::Chunked | Body::UntilClose) && !bodiless && !described;
     let chunked = unknown && !old && !old_client;
-    let mut length = false;
+    let mut length = extra.iter().any(|(name, _)| token_is(name, b"content-length"));
     let mut coding = false;
     for (known, (name, value)) in head.fields.tagged() {
         match (known, head.body) {
@@ -153,7 +155,9 @@ pub fn response(out: &mut Vec<u8>, head: &Response<'_>, extra: &[Field<'_>], to:
             Framing::Plain
         }
         Body::None => {
-            number_field(out, b"content-length", 0);
+            if !length {
+                number_field(out, b"content-length", 0);
+            }
             Framing::None
         }
         Body::Chunked | Body::UntilClose if chunked => {
