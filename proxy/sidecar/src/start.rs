@@ -8,7 +8,7 @@ use std::net::TcpListener;
 use std::os::fd::{AsFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use settings::{Settings, Side};
 use telemetry::Registry;
@@ -138,12 +138,17 @@ fn options(settings: &Settings) -> Options {
         host_ports: settings.outbound.host_ports.iter().collect(),
         inbound_side: side(&settings.inbound.side),
         outbound_side: side(&settings.outbound.side),
-        outbound_idle: settings.outbound.side.discovery_idle_timeout,
-        inbound_idle: settings.inbound.side.discovery_idle_timeout,
+        outbound_idle: remembered(settings, settings.outbound.side.discovery_idle_timeout),
+        inbound_idle: remembered(settings, settings.inbound.side.discovery_idle_timeout),
         grace: settings.shutdown_grace,
         informational_headers: settings.outbound.informational_headers,
         ..Options::default()
     }
+}
+
+/// What was learnt is worth most while the control plane is away: our own is asked to keep unused watches for longer.
+fn remembered(settings: &Settings, idle: Duration) -> Duration {
+    if settings.control.gossamer { idle.max(Duration::from_secs(600)) } else { idle }
 }
 
 fn side(side: &Side) -> SideOptions {
