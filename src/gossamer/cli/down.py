@@ -42,7 +42,8 @@ def command(settings: Settings) -> None:
             raise CliError(f"the control plane (process {status.pid}) has not ended; its log is {paths.log}")
         time.sleep(0.02)
     click.echo(f"the control plane of mesh {paths.mesh} has stopped")
-    if status.workloads:
-        names = ", ".join(f"{workload.namespace}/{workload.name}" for workload in status.workloads[:5])
-        more = f" and {len(status.workloads) - 5} more" if len(status.workloads) > 5 else ""
+    running = [one for one in status.workloads if one.connected]
+    if running:
+        names = ", ".join(f"{workload.namespace}/{workload.name}" for workload in running[:5])
+        more = f" and {len(running) - 5} more" if len(running) > 5 else ""
         click.echo(f"still running: {names}{more} (they keep working until their certificates expire)")
