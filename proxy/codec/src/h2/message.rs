@@ -2,7 +2,7 @@
 //!
 //! Whatever is malformed here never reaches another protocol: heads that pass can be written as HTTP/1 (security A-15).
 
-use super::hpack::{self, Name, PSEUDO};
+use super::hpack::{self, Found, Name, PSEUDO, Part};
 use crate::head::{Body, Fields, Form, Known, Request, Response, Span, Version};
 use crate::text::{decimal, end_of_target, eq_ignore_case, is_lower_token, is_token, is_value_text, known};
 use crate::translate::{is_authority, split_authority};
@@ -10,9 +10,9 @@ use crate::translate::{is_authority, split_authority};
 /// What the fields of one block said that has to be known; offsets into the scratch.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Facts {
-    /// Start and end of each pseudo-field's value, in the order of [`PSEUDO`].
-    pseudo: [Option<(u32, u32)>; PSEUDO.len()],
-    host: Option<(u32, u32)>,
+    /// Each pseudo-field's value, in the order of [`PSEUDO`].
+    pseudo: [Option<Part>; PSEUDO.len()],
+    host: Option<Part>,
     /// The `content-length`, if there was one.
     pub length: Option<u64>,
     form: Form,
@@ -40,42 +40,37 @@ const PROTOCOL: usize = 5;
 
 impl hpack::Fields for Block<'_> {
     #[inline]
-    fn field(&mut self, bytes: &[u8], name_at: usize, value_at: usize, name: Name) -> bool {
-        let value = &bytes[value_at..];
-        let known = match name {
-            Name::Pseudo(which) => {
-                self.pseudo_field(Some(which), value_at, bytes.len());
-                return true;
-            }
+    fn field(&mut self, text: &[u8], found: Found) {
+        let value = found.value.of(text);
+        let known = match found.known {
+            Name::Pseudo(which) => return self.pseudo_field(Some(which), found.value),
             Name::Field(known) => known,
-            Name::Text => match &bytes[name_at..value_at] {
+            Name::Text => match found.name.of(text) {
                 name @ [b':', ..] => {
-                    self.pseudo_field(PSEUDO.iter().position(|pseudo| *pseudo == name), value_at, bytes.len());
-                    return true;
+                    return self.pseudo_field(PSEUDO.iter().position(|pseudo| *pseudo == name), found.value);
                 }
                 name if name.is_empty() || !name.iter().all(|b| is_lower_token(*b)) => {
                     self.facts.malformed = true;
-                    return false;
+                    return;
                 }
                 name => known(name),
             },
         };
-        if !fits_value(value) || (known != Known::Other && !self.note(known, value, value_at, bytes.len())) {
+        if !fits_value(value) || (known != Known::Other && !self.note(known, value, found.value)) {
             self.facts.malformed = true;
-            return false;
+            return;
         }
         if self.spans.len() == self.max_fields {
             self.facts.too_large = true;
-            return false;
+            return;
         }
         self.spans.push(Span {
-            name: name_at as u32,
-            value: value_at as u32,
-            value_len: value.len() as u32,
-            name_len: (value_at - name_at) as u16,
+            name: found.name.start,
+            value: found.value.start,
+            value_len: found.value.length,
+            name_len: found.name.length as u16,
             known,
         });
-        true
     }
 
     fn too_large(&mut self) {
@@ -96,17 +91,17 @@ impl<'s> Block<'s> {
         Block { spans, max_fields, facts: Facts::default() }
     }
 
-    fn pseudo_field(&mut self, which: Option<usize>, start: usize, end: usize) {
+    fn pseudo_field(&mut self, which: Option<usize>, value: Part) {
         match which {
             Some(which) if self.facts.pseudo[which].is_none() && self.spans.is_empty() => {
-                self.facts.pseudo[which] = Some((start as u32, end as u32));
+                self.facts.pseudo[which] = Some(value);
             }
             _ => self.facts.malformed = true,
         }
     }
 
     /// Fields that mean something to HTTP itself; false when they must not be here.
-    fn note(&mut self, known: Known, value: &[u8], start: usize, end: usize) -> bool {
+    fn note(&mut self, known: Known, value: &[u8], at: Part) -> bool {
         let facts = &mut self.facts;
         match known {
             Known::Connection
@@ -129,7 +124,7 @@ impl<'s> Block<'s> {
                 if facts.host.is_some() {
                     return false;
                 }
-                facts.host = Some((start as u32, end as u32));
+                facts.host = Some(at);
             }
             Known::Expect => facts.expect_continue |= eq_ignore_case(value, b"100-continue"),
             Known::Cookie | Known::Http2Settings | Known::Mesh | Known::Other => {}
@@ -138,8 +133,8 @@ impl<'s> Block<'s> {
     }
 }
 
-fn text(bytes: &[u8], at: Option<(u32, u32)>) -> Option<&[u8]> {
-    at.map(|(start, end)| &bytes[start as usize..end as usize])
+fn text(bytes: &[u8], at: Option<Part>) -> Option<&[u8]> {
+    at.map(|part| part.of(bytes))
 }
 
 impl Facts {

@@ -357,7 +357,6 @@ impl Connection {
         if idle && self.config.role == Role::Client {
             return protocol("HEADERS on an idle stream");
         }
-        scratch.bytes.clear();
         let mut gathered = Block::new(&mut scratch.spans, self.config.head_fields as usize);
         let limit = self.config.head_bytes as usize;
         if self.decoder.decode(block, &mut scratch.bytes, limit, &mut gathered).is_err() {

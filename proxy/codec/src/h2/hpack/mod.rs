@@ -1,6 +1,6 @@
 //! HPACK (RFC 7541): header blocks to fields and back.
 //!
-//! The decoder copies what it reads into the loop's scratch. The encoder keeps no state: common pairs and names by the
+//! The decoder copies a block as it is into the loop's scratch and points into it. The encoder keeps no state: common pairs and names by the
 //! static table, the rest as text that no later hop may index, because what passes through us may be secret (RFC 7541
 //! 7.1.3).
 
@@ -9,17 +9,24 @@ mod table;
 
 use crate::head::Known;
 use crate::text::{push_lower, token_is};
-use table::{Dynamic, STATIC};
-pub use table::{Name, OVERHEAD, PSEUDO};
+use table::{Dynamic, STATIC, TEXT};
+pub use table::{Name, OVERHEAD, PSEUDO, Part};
 
 /// A block that cannot be decoded: the connection's state is lost.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Broken;
 
+/// A decoded field: where its parts are in the decoder's text.
+#[derive(Clone, Copy, Debug)]
+pub struct Found {
+    pub name: Part,
+    pub value: Part,
+    pub known: Name,
+}
+
 /// Receives the fields of a block in order.
 pub trait Fields {
-    /// A field in `bytes`: `name..value` and `value..bytes.len()`. Returns whether it is to be kept there.
-    fn field(&mut self, bytes: &[u8], name: usize, value: usize, known: Name) -> bool;
+    fn field(&mut self, text: &[u8], found: Found);
     /// A field did not fit: it and all later ones are missing.
     fn too_large(&mut self);
 }
@@ -42,113 +49,144 @@ impl Decoder {
         self.table.set_limit(self.allowed.min(4_096));
     }
 
-    /// Decodes a whole block; appends text to `bytes`. `limit` bounds names + values + 32 each; past it nothing is stored,
-    /// but the block is read to its end, so that the next one can be understood.
+    /// Decodes a whole block. `text` then holds the static table, the block, and what had to be decoded or came from the
+    /// dynamic table; most fields are only pointed at. `limit` bounds names + values + 32 each; past it nothing is
+    /// reported, but the block is read to its end, so that the next one can be understood.
     pub fn decode(
         &mut self,
         block: &[u8],
-        bytes: &mut Vec<u8>,
+        text: &mut Vec<u8>,
         limit: usize,
         fields: &mut impl Fields,
     ) -> Result<(), Broken> {
-        let mut rest = block;
-        let mut size = 0;
+        if text.len() < TEXT.len() {
+            text.clear();
+            text.extend_from_slice(&TEXT);
+        }
+        text.truncate(TEXT.len());
+        text.extend_from_slice(block);
+        let mut input = Input { block, at: 0 };
+        let mut room = limit;
         let mut started = false;
-        while let Some(first) = rest.first().copied() {
-            let name = bytes.len();
-            let mut known = Name::Text;
-            let value = match first {
+        while let Some(first) = block.get(input.at).copied() {
+            let found = match first {
                 0x80.. => {
-                    let index = integer(&mut rest, 7)?;
-                    known = table::static_name(index);
-                    let (n, v) = self.entry(index)?;
-                    if size + n.len() + v.len() + OVERHEAD <= limit {
-                        bytes.extend_from_slice(n);
-                        bytes.extend_from_slice(v);
-                        name + n.len()
-                    } else {
-                        size = limit;
-                        name
+                    let index = input.integer(7)?;
+                    match table::static_parts(index) {
+                        Some((name, value)) => Found { name, value, known: table::static_name(index) },
+                        None => self.dynamic(index, text, room)?,
                     }
                 }
                 0x20..0x40 => {
-                    let limit = integer(&mut rest, 5)?;
+                    let limit = input.integer(5)?;
                     if started || limit > self.allowed {
                         return Err(Broken);
                     }
                     self.table.set_limit(limit);
                     continue;
                 }
-                _ => {
-                    let indexed = first & 0x40 != 0;
-                    match integer(&mut rest, if indexed { 6 } else { 4 })? {
-                        0 => string(&mut rest, bytes)?,
-                        index => {
-                            known = table::static_name(index);
-                            bytes.extend_from_slice(self.entry(index)?.0);
-                        }
-                    }
-                    let value = bytes.len();
-                    string(&mut rest, bytes)?;
-                    if indexed {
-                        self.table.insert(&bytes[name..value], &bytes[value..]);
-                    }
-                    value
-                }
+                _ => self.literal(first & 0x40 != 0, &mut input, text)?,
             };
             started = true;
-            size += bytes.len() - name + OVERHEAD;
-            if size > limit {
-                fields.too_large();
-                bytes.truncate(name);
-            } else if !fields.field(bytes, name, value, known) {
-                bytes.truncate(name);
+            let size = found.name.length as usize + found.value.length as usize + OVERHEAD;
+            match room.checked_sub(size) {
+                Some(rest) => {
+                    room = rest;
+                    fields.field(text, found);
+                }
+                None => {
+                    room = 0;
+                    fields.too_large();
+                }
             }
         }
         Ok(())
     }
 
-    fn entry(&self, index: usize) -> Result<(&[u8], &[u8]), Broken> {
-        match STATIC.get(index.wrapping_sub(1)) {
-            Some(entry) => Ok(*entry),
-            None if index == 0 => Err(Broken),
-            None => self.table.get(index - 1 - STATIC.len()).ok_or(Broken),
+    #[inline]
+    fn literal(&mut self, indexed: bool, input: &mut Input<'_>, text: &mut Vec<u8>) -> Result<Found, Broken> {
+        let index = input.integer(if indexed { 6 } else { 4 })?;
+        let (name, known) = match table::static_parts(index) {
+            Some((name, _)) => (name, table::static_name(index)),
+            None if index == 0 => (input.string(text)?, Name::Text),
+            None => {
+                let start = text.len();
+                let name = self.entry(index)?.0;
+                text.extend_from_slice(name);
+                (Part::new(start, name.len()), Name::Text)
+            }
+        };
+        let value = input.string(text)?;
+        if indexed {
+            self.table.insert(name.of(text), value.of(text));
         }
+        Ok(Found { name, value, known })
+    }
+
+    /// An entry of the dynamic table, copied if it fits.
+    fn dynamic(&self, index: usize, text: &mut Vec<u8>, room: usize) -> Result<Found, Broken> {
+        let (name, value) = self.entry(index)?;
+        let start = text.len();
+        if name.len() + value.len() + OVERHEAD <= room {
+            text.extend_from_slice(name);
+            text.extend_from_slice(value);
+        }
+        let (name, value) = (Part::new(start, name.len()), Part::new(start + name.len(), value.len()));
+        Ok(Found { name, value, known: Name::Text })
+    }
+
+    fn entry(&self, index: usize) -> Result<(&[u8], &[u8]), Broken> {
+        let index = index.checked_sub(1 + STATIC.len()).ok_or(Broken)?;
+        self.table.get(index).ok_or(Broken)
     }
 }
 
-/// An integer with a prefix of `bits` bits (RFC 7541 5.1), at most 2^28.
-fn integer(rest: &mut &[u8], bits: u32) -> Result<usize, Broken> {
-    let (first, mut after) = rest.split_first().ok_or(Broken)?;
-    let mask = (1usize << bits) - 1;
-    let mut value = usize::from(*first) & mask;
-    if value == mask {
+/// A block being read. What is at `at` here is at `TEXT.len() + at` in the text.
+struct Input<'a> {
+    block: &'a [u8],
+    at: usize,
+}
+
+impl Input<'_> {
+    /// An integer with a prefix of `bits` bits (RFC 7541 5.1), at most 2^28.
+    #[inline]
+    fn integer(&mut self, bits: u32) -> Result<usize, Broken> {
+        let mask = (1usize << bits) - 1;
+        let value = usize::from(*self.block.get(self.at).ok_or(Broken)?) & mask;
+        self.at += 1;
+        if value < mask { Ok(value) } else { self.long_integer(mask) }
+    }
+
+    fn long_integer(&mut self, mask: usize) -> Result<usize, Broken> {
+        let mut value = mask;
         for shift in (0..28).step_by(7) {
-            let (byte, next) = after.split_first().ok_or(Broken)?;
-            after = next;
+            let byte = *self.block.get(self.at).ok_or(Broken)?;
+            self.at += 1;
             value += usize::from(byte & 0x7f) << shift;
             if byte & 0x80 == 0 {
-                *rest = after;
                 return Ok(value);
             }
         }
-        return Err(Broken);
+        Err(Broken)
     }
-    *rest = after;
-    Ok(value)
-}
 
-/// Appends a string literal (RFC 7541 5.2).
-fn string(rest: &mut &[u8], bytes: &mut Vec<u8>) -> Result<(), Broken> {
-    let coded = rest.first().is_some_and(|first| first & 0x80 != 0);
-    let length = integer(rest, 7)?;
-    let (text, after) = rest.split_at_checked(length).ok_or(Broken)?;
-    *rest = after;
-    if coded {
-        return huffman::decode(text, bytes).ok_or(Broken);
+    /// A string literal (RFC 7541 5.2): where it stands, or where its Huffman code was decoded to.
+    #[inline]
+    fn string(&mut self, text: &mut Vec<u8>) -> Result<Part, Broken> {
+        let coded = self.block.get(self.at).is_some_and(|first| first & 0x80 != 0);
+        let length = self.integer(7)?;
+        let start = self.at;
+        if length > self.block.len() - start {
+            return Err(Broken);
+        }
+        self.at += length;
+        if !coded {
+            return Ok(Part::new(TEXT.len() + start, length));
+        }
+        let from = text.len();
+        huffman::decode(&self.block[start..self.at], text).ok_or(Broken)?;
+        Ok(Part::new(from, text.len() - from))
     }
-    bytes.extend_from_slice(text);
-    Ok(())
 }
 
 /// Appends an instruction that empties the table, for a peer that wants a smaller one (RFC 7541 4.2).
@@ -289,10 +327,9 @@ mod tests {
     }
 
     impl Fields for Seen {
-        fn field(&mut self, bytes: &[u8], name: usize, value: usize, _: Name) -> bool {
-            let text = |b: &[u8]| String::from_utf8_lossy(b).into_owned();
-            self.fields.push((text(&bytes[name..value]), text(&bytes[value..])));
-            true
+        fn field(&mut self, text: &[u8], found: Found) {
+            let show = |part: Part| String::from_utf8_lossy(part.of(text)).into_owned();
+            self.fields.push((show(found.name), show(found.value)));
         }
 
         fn too_large(&mut self) {
@@ -385,7 +422,7 @@ mod tests {
 
     #[test]
     fn integers_of_appendix_c1() {
-        let read = |bytes: &[u8], bits| integer(&mut &bytes[..], bits);
+        let read = |bytes: &[u8], bits| Input { block: bytes, at: 0 }.integer(bits);
         assert_eq!(read(&[0x0a], 5), Ok(10));
         assert_eq!(read(&[0x1f, 0x9a, 0x0a], 5), Ok(1337));
         assert_eq!(read(&[42], 8), Ok(42));

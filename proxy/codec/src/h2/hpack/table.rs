@@ -53,6 +53,79 @@ pub fn static_name(index: usize) -> Name {
     }
 }
 
+/// Where something is in the text of a decoder.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Part {
+    pub start: u32,
+    pub length: u32,
+}
+
+impl Part {
+    #[inline]
+    pub fn new(start: usize, length: usize) -> Self {
+        Part { start: start as u32, length: length as u32 }
+    }
+
+    pub fn end(self) -> u32 {
+        self.start + self.length
+    }
+
+    #[inline]
+    pub fn of(self, text: &[u8]) -> &[u8] {
+        &text[self.start as usize..self.end() as usize]
+    }
+}
+
+/// The text of the static table, one entry after the other: the beginning of every decoder's text.
+pub static TEXT: [u8; TEXT_LENGTH] = text();
+
+pub const TEXT_LENGTH: usize = {
+    let (mut sum, mut at) = (0, 0);
+    while at < STATIC.len() {
+        sum += STATIC[at].0.len() + STATIC[at].1.len();
+        at += 1;
+    }
+    sum
+};
+
+const fn text() -> [u8; TEXT_LENGTH] {
+    let mut text = [0; TEXT_LENGTH];
+    let (mut at, mut entry) = (0, 0);
+    while entry < STATIC.len() {
+        let (name, value) = STATIC[entry];
+        let mut i = 0;
+        while i < name.len() + value.len() {
+            text[at] = if i < name.len() { name[i] } else { value[i - name.len()] };
+            at += 1;
+            i += 1;
+        }
+        entry += 1;
+    }
+    text
+}
+
+/// Where each entry is in [`TEXT`].
+static PARTS: [(Part, Part); STATIC.len()] = parts();
+
+const fn parts() -> [(Part, Part); STATIC.len()] {
+    let none = Part { start: 0, length: 0 };
+    let mut parts = [(none, none); STATIC.len()];
+    let (mut at, mut entry) = (0, 0);
+    while entry < STATIC.len() {
+        let (name, value) = (STATIC[entry].0.len() as u32, STATIC[entry].1.len() as u32);
+        parts[entry] = (Part { start: at, length: name }, Part { start: at + name, length: value });
+        at += name + value;
+        entry += 1;
+    }
+    parts
+}
+
+/// The name and value of a static entry.
+#[inline]
+pub fn static_parts(index: usize) -> Option<(Part, Part)> {
+    PARTS.get(index.wrapping_sub(1)).copied()
+}
+
 /// What an entry costs beyond its text (RFC 7541 4.1).
 pub const OVERHEAD: usize = 32;
 
@@ -148,6 +221,8 @@ mod tests {
                 None => Name::Field(crate::text::known(name)),
             };
             assert_eq!(static_name(at + 1), expected);
+            let (n, v) = static_parts(at + 1).unwrap();
+            assert_eq!((n.of(&TEXT), v.of(&TEXT)), STATIC[at]);
         }
         assert_eq!((static_name(0), static_name(62)), (Name::Text, Name::Text));
     }
