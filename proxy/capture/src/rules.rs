@@ -182,7 +182,7 @@ impl Match {
             Match::Source(range) => Some(format!("{} saddr {range}", family(range))),
             // nft writes the protocol of a port as part of the port.
             Match::Port(port) => Some(format!("{} dport {port}", name(protocol.take().unwrap_or(TCP)))),
-            Match::Refusal => Some("tcp flags == ack | rst tcp sequence 0".to_owned()),
+            Match::Refusal => Some("tcp flags == 0x14 tcp sequence 0".to_owned()),
         }
     }
 }
