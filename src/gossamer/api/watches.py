@@ -5,6 +5,7 @@ A subscription is a row in a table, not a coroutine. Must not know which method 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -14,6 +15,8 @@ from gossamer.kit.grpc.status import Code, Status
 from gossamer.model.proxy_config import Config, Invalid, NotFound
 from gossamer.model.subscription import Subscription
 from gossamer.state import State
+
+_log = logging.getLogger("gossamer.watches")
 
 
 class Answer:
@@ -84,8 +87,11 @@ class Watches:
         if not self._state.synced:
             return
         waiting, self._waiting = self._waiting, {}
-        for row in list(self._rows.values()):
-            self._renew(row)
+        for subscription, row in list(self._rows.items()):
+            try:
+                self._renew(row)
+            except Exception:  # noqa: BLE001 - our bug about one thing must not keep the news of all others back
+                _log.exception("%s could not be answered anew; what was said last stays", subscription)
         for token, (subscription, stream) in waiting.items():
             self._join(token, subscription, stream)
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
 
-from gossamer.api import destination, inbound
+from gossamer.api import destination, inbound, outbound
 from gossamer.api.watches import Answer, Watches
 from gossamer.kit.grpc.server import Stream
 from gossamer.kit.grpc.status import Code, Status
@@ -16,7 +17,7 @@ from gossamer.model.kinds import Object
 from gossamer.model.mesh import Mesh
 from gossamer.model.names import local
 from gossamer.model.service import SERVICE
-from gossamer.model.subscription import Endpoints, Inbound, NameTarget, Source
+from gossamer.model.subscription import Endpoints, Inbound, NameTarget, Outbound, Source
 from gossamer.pb.linkerd import destination_pb2
 from gossamer.state import State
 from gossamer.testing.build import resources, service, workload
@@ -186,6 +187,23 @@ def test_a_single_answer_between_change_and_wake_takes_nothing_from_the_streams(
     world.turn()
 
     assert len(stream.read()) == 1
+
+
+def test_a_bug_about_one_thing_keeps_the_last_good_answer_and_spares_the_others() -> None:
+    world = World(service("web"), service("api", address="198.19.0.2"))
+    outbounds = [
+        Outbound(Source("default"), NameTarget(f"{name}.default.svc.cluster.local", 80)) for name in ("web", "api")
+    ]
+    web, api = Reader(outbound.encode), Reader(outbound.encode)
+    for asked, stream in zip(outbounds, (web, api), strict=True):
+        world.watches.watch(asked, stream)
+        stream.read()
+    poisoned = replace(service("web"), ports=None)  # type: ignore[arg-type]
+    world.put(poisoned, service("api", address="198.19.0.2", app_protocol="http"))
+    assert (len(web.read()), len(api.read())) == (0, 1)
+
+    world.put(service("web", app_protocol="http"))
+    assert len(web.read()) == 1
 
 
 def test_a_retired_answer_holds_none_of_its_predecessors() -> None:
