@@ -89,6 +89,7 @@ kinds! {
     Descriptor(Fd) "descriptor" "the number of an open descriptor above 2" |text| descriptor(text.trim());
     Descriptors(Vec<NamedFd>) "descriptors" "NAME:FD separated by commas, as out4:3,dns-udp4:5" descriptors;
     Published(Vec<Publish>) "publish list" "ADDR:PORT:TARGET separated by commas" |text| list(text, publish);
+    Forwards(Vec<Forward>) "forward list" "ADDR:PORT=ADDR:PORT separated by commas" |text| list(text, forward);
 }
 
 /// A descriptor number, not yet taken over.
@@ -105,6 +106,13 @@ pub struct NamedFd {
 pub struct Publish {
     pub listen: SocketAddr,
     pub target: u16,
+}
+
+/// A listener whose connections go to `target` as if they had been captured on their way there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Forward {
+    pub listen: SocketAddr,
+    pub target: SocketAddr,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -322,6 +330,11 @@ fn descriptors(text: &str) -> Option<Vec<NamedFd>> {
         let clean = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-');
         clean.then_some(NamedFd { name: name.to_owned(), fd: descriptor(fd)? })
     })
+}
+
+fn forward(text: &str) -> Option<Forward> {
+    let (listen, target) = text.split_once('=')?;
+    Some(Forward { listen: listen.parse().ok()?, target: target.parse().ok()? })
 }
 
 fn publish(text: &str) -> Option<Publish> {

@@ -12,7 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use kinds::{AdminAddress, ControlAddress, Fd, NamedFd, Ports, Publish};
+pub use kinds::{AdminAddress, ControlAddress, Fd, Forward, NamedFd, Ports, Publish};
 pub use read::Strings;
 use rules::identity::Identity;
 use rules::inbound::Cidr;
@@ -93,6 +93,8 @@ pub struct Inbound {
 pub struct Outbound {
     /// Used where no listener is handed over.
     pub listen: Vec<SocketAddr>,
+    /// Local ports that lead into the mesh.
+    pub forward: Vec<Forward>,
     /// Upstream sockets are bound to it.
     pub source: Option<IpAddr>,
     /// Ports of the host's loopback that the workload may reach.

@@ -205,6 +205,7 @@ fn outbound(reader: &Reader) -> Result<Outbound, Error> {
     };
     Ok(Outbound {
         listen,
+        forward: reader.get(FORWARD)?.unwrap_or_default(),
         source: reader.filled(SOURCE_ADDR)?,
         host_ports: reader.get(HOST_PORTS)?.unwrap_or_default(),
         informational_headers: !reader.need(OUTBOUND_DISABLE_INFORMATIONAL_HEADERS)? && !ingress_mode,

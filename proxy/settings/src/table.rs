@@ -72,6 +72,7 @@ variables! {
     used FRONT: UnixPath = "", "Run as the control plane's front and forward accepted calls to this socket.";
     used SOURCE_ADDR: Ip = "", "Address that upstream sockets are bound to.";
     used PUBLISH: Published = "", "Plain listeners of the workload's ports on the host.";
+    used FORWARD: Forwards = "", "Local ports that lead into the mesh, for a workload that cannot be captured.";
     used HOST_PORTS: PortList = "", "Ports of the host's loopback that the workload may reach.";
     used DNS_UPSTREAM: Path = "/etc/resolv.conf", "Resolvers for names that are not the mesh's.";
 }

@@ -223,6 +223,8 @@ fn our_own_variables_are_read() {
         ("GOSSAMER_PROXY_LISTEN_FDS", "out4:2"),
         ("GOSSAMER_PROXY_LISTEN_FDS", "out4"),
         ("GOSSAMER_PROXY_PUBLISH", "127.0.0.1:80"),
+        ("GOSSAMER_PROXY_FORWARD", "127.0.0.1:80:81"),
+        ("GOSSAMER_PROXY_FORWARD", "127.0.0.1:80=web:80"),
         ("GOSSAMER_PROXY_PUBLISH", "127.0.0.1:80:0"),
         ("GOSSAMER_PROXY_CONTROL_ADDR", "127.0.0.1:80"),
         ("GOSSAMER_PROXY_FRONT", "/run/control.sock"),

@@ -23,6 +23,8 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub enum Kind {
     /// Connections the workload opens, redirected here.
     Outbound,
+    /// Connections the workload opens to a local port that stands for this destination.
+    Forward(SocketAddr),
     /// Connections to the workload: redirected here, or dialled directly by a peer sidecar.
     Inbound,
     /// Plain connections from outside for this port of the workload.
@@ -101,10 +103,12 @@ impl Engine {
     fn accepted(&mut self, kind: Kind, stream: TcpStream, peer: SocketAddr) {
         let socket = Socket::Tcp(stream);
         socket.nodelay();
-        let side = if kind == Kind::Outbound { &self.options.outbound_side } else { &self.options.inbound_side };
+        let outbound = matches!(kind, Kind::Outbound | Kind::Forward(_));
+        let side = if outbound { &self.options.outbound_side } else { &self.options.inbound_side };
         socket.keepalive(side.accept_keepalive, side.accept_user_timeout);
         let (way, target) = match kind {
             Kind::Outbound => (Way::Outbound, self.original_destination(&socket)),
+            Kind::Forward(target) => (Way::Outbound, Some(target)),
             Kind::Inbound => self.inbound_way(&socket),
             Kind::Published(port) => {
                 let workload = self.options.inbound.or(self.local_address(&socket));

@@ -123,6 +123,9 @@ fn listeners(settings: &Settings, handed: &mut HashMap<String, OwnedFd>) -> Resu
     for socket in out {
         add(Kind::Outbound, socket.into())?;
     }
+    for forward in &settings.outbound.forward {
+        add(Kind::Forward(forward.target), bind(forward.listen)?)?;
+    }
     add(Kind::Inbound, bind(settings.inbound.listen)?)?;
     for publish in &settings.inbound.publish {
         add(Kind::Published(publish.target), bind(publish.listen)?)?;
