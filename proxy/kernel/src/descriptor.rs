@@ -72,3 +72,27 @@ pub fn close_range_from(first: RawFd) {
     // only a child that uses none of them again may call it.
     unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) };
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::IntoRawFd;
+
+    #[test]
+    fn an_open_number_is_taken_over_and_a_closed_one_refused() {
+        let number = std::fs::File::open("/dev/null").unwrap().into_raw_fd();
+        let fd = inherited(number).unwrap();
+        assert!(rustix::io::fcntl_getfd(&fd).unwrap().contains(FdFlags::CLOEXEC));
+        assert_eq!(inherited(-1).unwrap_err().raw_os_error(), Some(libc::EBADF));
+        assert_eq!(inherited(1_000_000).unwrap_err().raw_os_error(), Some(libc::EBADF));
+    }
+
+    #[test]
+    fn a_mark_needs_a_right_or_is_set() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        match set_mark(&socket, 7) {
+            Ok(()) => assert_eq!(set_mark(&socket, 8).map_err(|error| error.kind()), Ok(())),
+            Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM)),
+        }
+    }
+}

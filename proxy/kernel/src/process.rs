@@ -148,3 +148,31 @@ fn pointers(strings: &[CString]) -> Vec<*const libc::c_char> {
 fn invalid() -> io::Error {
     io::Error::from_raw_os_error(libc::EINVAL)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_with_threads_does_not_fork() {
+        let (stop, wait) = std::sync::mpsc::channel::<()>();
+        let thread = std::thread::spawn(move || wait.recv());
+        for refused in [fork().err(), fork_sibling().err()] {
+            assert_eq!(refused.unwrap().raw_os_error(), Some(libc::EBUSY));
+        }
+        drop(stop);
+        assert!(thread.join().unwrap().is_err());
+    }
+
+    #[test]
+    fn arguments_with_a_zero_byte_are_refused() {
+        assert!(Exec::searching(&[OsString::from("a\0b")]).is_err());
+        assert!(Exec::searching(&[]).is_err());
+        assert!(Exec::exactly(OsStr::new("/bin/true"), &[], &[OsString::from("A=\0")]).is_err());
+    }
+
+    #[test]
+    fn a_private_descriptor_table_is_not_given() {
+        assert_eq!(unshare(UnshareFlags::FILES).unwrap_err().raw_os_error(), Some(libc::EINVAL));
+    }
+}

@@ -110,3 +110,24 @@ pub fn die_by(signal: i32) -> ! {
         libc::_exit(128 + signal);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocking is per thread, and so is a signal sent to the thread itself.
+    #[test]
+    fn a_blocked_signal_is_read_with_its_sender_and_the_mask_comes_back() {
+        let (signals, mask) = Signals::block(&[libc::SIGWINCH]).unwrap();
+        assert_eq!(signals.next().unwrap(), None);
+        // SAFETY: raise touches no memory.
+        unsafe { libc::raise(libc::SIGWINCH) };
+        let received = signals.next().unwrap().unwrap();
+        assert_eq!(received.signal, libc::SIGWINCH);
+        assert_eq!(signals.next().unwrap(), None);
+        mask.restore();
+        let (_, inner) = Signals::block(&[]).unwrap();
+        // SAFETY: sigismember reads the set it is given.
+        assert_eq!(unsafe { libc::sigismember(&raw const inner.0, libc::SIGWINCH) }, 0);
+    }
+}
