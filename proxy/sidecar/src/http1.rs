@@ -160,11 +160,14 @@ fn unread(engine: &mut Engine, id: ConnId, count: usize) {
 /// What is no HTTP gets a short answer when nothing was promised yet, and the connection ends (security A-20).
 fn bad_request(engine: &mut Engine, id: ConnId, error: codec::h1::Error) {
     let Some(server) = server(engine, id) else { return };
-    if let Some(exchange) = server.current {
+    let (current, author) = (server.current, server.side.author());
+    if let Some(exchange) = current {
+        let answered = engine.exchanges.get(exchange).is_none_or(|it| it.answered);
         engine.break_exchange(exchange, Dir::Request, &Cause::new(Reason::BadRequest, error.text()));
-        return engine.later(Task::Reset(id));
+        if answered {
+            return engine.later(Task::Reset(id));
+        }
     }
-    let author = server.side.author();
     let failure = Cause::new(Reason::BadRequest, error.text()).by(author).header();
     let informational = engine.options.informational_headers;
     let Some(conn) = engine.conns.get_mut(id) else { return };
@@ -222,9 +225,11 @@ pub fn client_data(engine: &mut Engine, id: ConnId, bytes: &[u8]) -> usize {
     let mut used = 0;
     while let Some(client) = client(engine, id) {
         let Some(exchange) = client.current else {
-            // Bytes that nobody asked for.
-            engine.later(Task::Fail(id, Cause::new(Reason::Protocol, "unexpected bytes")));
-            used = bytes.len();
+            // The exchange is over; more bytes would be ones that nobody asked for.
+            if used < bytes.len() {
+                engine.later(Task::Fail(id, Cause::new(Reason::Protocol, "unexpected bytes")));
+                used = bytes.len();
+            }
             break;
         };
         let (count, event) = match client.reader.next(&bytes[used..], &mut heads) {

@@ -284,3 +284,24 @@ fn requests_are_balanced_and_an_endpoint_that_is_down_is_passed_over() {
         assert_eq!(connection.ask(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n").status(), 200);
     }
 }
+
+#[test]
+fn one_connection_to_the_application_serves_many_requests() {
+    let connections = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    let seen = connections.clone();
+    let counting = program(move |mut stream| {
+        seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst);
+        let mut reader = std::io::BufReader::new(stream.try_clone().unwrap());
+        while read_message(&mut reader, false).is_some() {
+            stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        }
+    });
+    both_ways(counting, |connect| {
+        let before = connections.load(std::sync::atomic::Ordering::SeqCst);
+        let mut client = connect();
+        for _ in 0..10 {
+            assert_eq!(client.ask(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n").text(), "ok");
+        }
+        assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst) - before, 1);
+    });
+}

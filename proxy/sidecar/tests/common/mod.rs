@@ -29,9 +29,13 @@ fn destinations() -> &'static Mutex<HashMap<SocketAddr, SocketAddr>> {
     MAP.get_or_init(Default::default)
 }
 
+/// Where clients of other processes were going.
+pub static ELSEWHERE: OnceLock<SocketAddr> = OnceLock::new();
+
 fn original_destination(socket: BorrowedFd<'_>) -> std::io::Result<SocketAddr> {
     let peer = SocketAddr::try_from(rustix::net::getpeername(socket)?.unwrap())?;
-    destinations().lock().unwrap().get(&peer).copied().ok_or(std::io::ErrorKind::NotFound.into())
+    let known = destinations().lock().unwrap().get(&peer).copied();
+    known.or(ELSEWHERE.get().copied()).ok_or(std::io::ErrorKind::NotFound.into())
 }
 
 /// What the control plane says.
