@@ -68,7 +68,7 @@ def test_towards_the_application(mesh: Mesh, h2spec: str, tmp_path: Path) -> Non
 @pytest.mark.timeout(300)
 def test_towards_unmeshed_clients(mesh: Mesh, h2spec: str, tmp_path: Path) -> None:
     port = free_port()
-    mesh.serve("three", need("node").path, APP, "8080", options=("--publish", f"127.0.0.1:{port}"))
+    mesh.serve("three", need("node").path, APP, str(port), options=("--publish", f"127.0.0.1:{port}"))
     report = tmp_path / "inbound.xml"
 
     result = subprocess.run([h2spec, "-h", "127.0.0.1", "-p", str(port), "-o", "5", "-j", str(report)], capture_output=True, timeout=280)

@@ -48,6 +48,8 @@ class Workload:
     # The mesh accepts connections for it: it listens, or its `--ready` said so.
     ready: bool = False
     inbound_port: int = INBOUND_PORT
+    # Ports that `run --publish` offers to programs outside the mesh.
+    public_ports: frozenset[int] = frozenset()
     hostname: str = ""
     # Seconds since the epoch; 0 when unknown.
     started: int = 0

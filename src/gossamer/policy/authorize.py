@@ -62,6 +62,11 @@ def by_default(view: View, policy: DefaultPolicy) -> tuple[Authorization, ...]:
     return (Authorization(Default(policy.value), networks, clients),)
 
 
+def published() -> tuple[Authorization, ...]:
+    """What `run --publish` says of a port that no Server selects: whoever reaches its listener may call."""
+    return (Authorization(Default("published"), EVERYWHERE, Unauthenticated()),)
+
+
 def audited(view: View, workload: Key) -> tuple[Authorization, ...]:
     """Break-glass: last in order, so that it is used only where nothing else admits; still mesh TLS (seams 33)."""
     if view.get(AUDIT_WINDOW, workload) is None:

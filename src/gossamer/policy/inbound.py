@@ -33,10 +33,11 @@ def inbound(view: View, asked: Inbound) -> InboundConfig | NotFound:
     server = server_for(view, workload, asked.port)
     if server is None:
         policy = default_policy(view, workload)
+        public = isinstance(workload, Workload) and asked.port in workload.public_ports
         return InboundConfig(
             Default(policy.value),
             OpaqueInbound() if is_opaque(view, workload, asked.port) else DetectInbound(DETECT_TIMEOUT, routes.DEFAULT),
-            (*authorize.by_default(view, policy), *audit),
+            (*authorize.by_default(view, policy), *(authorize.published() if public else ()), *audit),
         )
     return InboundConfig(
         meta(SERVER, server.key), _protocol(view, server), (*authorize.for_server(view, server), *audit)

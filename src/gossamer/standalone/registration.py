@@ -41,6 +41,8 @@ class Asked:
     replica: str | None = None
     ports: tuple[WorkloadPort, ...] = ()
     opaque_ports: tuple[int, ...] = ()
+    # Targets that `--publish` offers to programs outside the mesh.
+    public_ports: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,7 @@ class Registration:
             node=node,
             ready=self.ready,
             inbound_port=INBOUND_PORT,
+            public_ports=frozenset(self.asked.public_ports),
             started=int(self.started),
             origin=ORIGIN,
         )
@@ -124,7 +127,16 @@ def asked(document: object) -> Asked:
         replica=_name(document, "replica") if document.get("replica") else None,
         ports=_ports(document, opaque),
         opaque_ports=opaque,
+        public_ports=tuple(_public_port(one) for one in _list(document, "publish")),
     )
+
+
+def _public_port(text: object) -> int:
+    """The target of `ADDR:PORT:TARGET`."""
+    target = text.rpartition(":")[2] if isinstance(text, str) else ""
+    if not target.isdecimal():
+        raise Refused(f"--publish {text}: expected [ADDR:]PORT")
+    return _port(int(target), "--publish")
 
 
 def _ports(document: dict[str, Any], opaque: tuple[int, ...]) -> tuple[WorkloadPort, ...]:
@@ -179,6 +191,7 @@ def decode(value: bytes) -> Registration:
         replica=words["replica"],
         ports=ports,
         opaque_ports=tuple(words["opaque_ports"]),
+        public_ports=tuple(words.get("public_ports", ())),
     )
     known = {name: held[name] for name in Registration.__dataclass_fields__ if name in held and name != "asked"}
     known["listening"] = tuple(known.get("listening", ()))
