@@ -472,6 +472,30 @@ fn rapid_resets_end_the_connection_at_the_limit() {
 }
 
 #[test]
+fn deadlines_that_pass_are_not_an_attack() {
+    let mut s = Fed::server();
+    s.keep = false;
+    let mut id = 1;
+    for _ in 0..20 {
+        // A second of a client with 1,000 calls per second, none of which is answered in time.
+        for _ in 0..10 {
+            let calls: Vec<u8> = (0..100).flat_map(|n| headers(id + 2 * n, true, &GET)).collect();
+            assert!(s.feed(&calls));
+            let cancels: Vec<u8> = (0..100).flat_map(|n| reset(id + 2 * n)).collect();
+            assert!(s.feed(&cancels));
+            id += 200;
+        }
+        s.connection.calm();
+    }
+    let mut more = 0;
+    while s.feed(&headers(id, true, &GET)) && s.feed(&reset(id)) {
+        more += 1;
+        id += 2;
+    }
+    assert!(s.reason() == Some(Reason::ENHANCE_YOUR_CALM) && (1_000..2_000).contains(&more), "{more}");
+}
+
+#[test]
 fn resets_of_a_few_do_not_hurt_the_many() {
     let mut s = Fed::new(Config::mesh_server());
     s.keep = false;

@@ -64,6 +64,8 @@ pub struct Connection {
     /// The next header block begins with an empty table.
     pub(super) empty_table: bool,
     pub(super) spent: Spent,
+    /// Counts the times that all input was used.
+    pub(super) round: u32,
     pub(super) failed: Option<ConnectionError>,
 }
 
@@ -118,6 +120,7 @@ pub(super) enum Opening {
 /// Abuse credits that are used up.
 #[derive(Debug, Default)]
 pub(super) struct Spent {
+    pub rapid_resets: u32,
     pub early_resets: u32,
     pub stream_errors: u32,
     pub idle_frames: u32,
@@ -164,6 +167,7 @@ impl Connection {
             settled: false,
             empty_table: false,
             spent: Spent::default(),
+            round: 0,
             failed: None,
             config,
         }
@@ -218,6 +222,7 @@ impl Connection {
 
     /// Once a second while anything happened: gives back half of the spent abuse credits.
     pub fn calm(&mut self) {
+        self.spent.rapid_resets /= 2;
         self.spent.early_resets /= 2;
         self.spent.stream_errors /= 2;
         self.spent.idle_frames /= 2;

@@ -51,7 +51,11 @@ impl Connection {
         if let Some(error) = self.failed {
             return Err(error);
         }
-        self.step(input, scratch).map_err(|error| self.fail(error))
+        let step = self.step(input, scratch).map_err(|error| self.fail(error));
+        if let Ok((_, None)) = step {
+            self.round = self.round.wrapping_add(1);
+        }
+        step
     }
 
     /// Calls `sink` for every event in `input` and returns how many bytes were used.
@@ -419,6 +423,7 @@ impl Connection {
             id,
             send: self.peer.initial_window,
             receive: self.config.stream_window as i32,
+            round: self.round,
             expect: facts.length,
             remote_closed: end,
             ..Stream::default()
@@ -495,8 +500,11 @@ impl Connection {
         };
         self.abandoned.add(head.stream);
         if self.config.role == Role::Server && !stream.answered {
-            self.spent.early_resets += 1;
-            if self.spent.early_resets > self.config.early_resets {
+            let spent = &mut self.spent;
+            let rapid = u32::from(stream.round == self.round);
+            spent.rapid_resets += rapid;
+            spent.early_resets += 1 - rapid;
+            if spent.rapid_resets > self.config.rapid_resets || spent.early_resets > self.config.early_resets {
                 return error(Reason::ENHANCE_YOUR_CALM, "too many streams reset before an answer");
             }
         }

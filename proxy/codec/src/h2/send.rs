@@ -71,6 +71,7 @@ impl Connection {
         };
         if !informational {
             stream.answered = true;
+            self.spent.rapid_resets = self.spent.rapid_resets.saturating_sub(1);
             self.spent.early_resets = self.spent.early_resets.saturating_sub(1);
         }
         let end = end && !informational;

@@ -36,10 +36,13 @@ pub struct Config {
     pub head_bytes: u32,
     /// Fields in a head or trailer section, pseudo-fields not counted; at most 128.
     pub head_fields: u32,
-    /// Streams the peer may reset before we answered them, in credit: each answered stream gives one back, and
+    /// Streams the peer may reset in the same input that opened them, in credit: each answered stream gives one back, and
     /// [`super::Connection::calm`] gives back half (security A-01).
+    pub rapid_resets: u32,
+    /// Streams the peer may reset later, but before we answered them; credit like `rapid_resets`. Much wider, because a
+    /// client whose deadlines pass does this at the rate of its calls.
     pub early_resets: u32,
-    /// Stream errors the peer may cause, in credit like `early_resets` (security A-02).
+    /// Stream errors the peer may cause, in credit like `rapid_resets` (security A-02).
     pub stream_errors: u32,
     /// Control frames (`PING`, `SETTINGS`, `PRIORITY`, `WINDOW_UPDATE` of no effect, unknown and empty frames) the peer may send in
     /// credit; frames that carry a request or body bytes give credit back (security ).
@@ -60,7 +63,8 @@ impl Config {
             header_table: 4_096,
             head_bytes: 16_384,
             head_fields: 100,
-            early_resets: 100,
+            rapid_resets: 100,
+            early_resets: 2_000,
             stream_errors: 100,
             idle_frames: 1_000,
             extended_connect: false,
@@ -80,7 +84,8 @@ impl Config {
             max_streams: 10_000,
             head_bytes: 80 * 1024,
             head_fields: 116,
-            early_resets: 20_000,
+            rapid_resets: 20_000,
+            early_resets: 100_000,
             stream_errors: 1_024,
             idle_frames: 10_000,
             ..Config::server()

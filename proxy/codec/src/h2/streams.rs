@@ -15,6 +15,8 @@ pub struct Stream {
     pub unreleased: u32,
     /// Bytes released and not yet announced to the peer.
     pub credit: u32,
+    /// Server: the connection's round when the stream was opened.
+    pub round: u32,
     /// What is left of the peer's `content-length`.
     pub expect: Option<u64>,
     /// The peer will send no more.
@@ -39,6 +41,9 @@ pub struct Streams {
 }
 
 const FIRST_CAPACITY: usize = 8;
+
+/// A larger table is freed when its last stream goes; a smaller one waits for [`Streams::shrink`].
+const KEPT_CAPACITY: usize = 128;
 
 impl Streams {
     pub fn len(&self) -> usize {
@@ -95,6 +100,9 @@ impl Streams {
             }
         }
         self.places[hole].id = 0;
+        if self.len == 0 && self.places.len() > KEPT_CAPACITY {
+            self.places = Vec::new();
+        }
         Some(removed)
     }
 
