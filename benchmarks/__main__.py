@@ -36,7 +36,16 @@ def build(folder: Path) -> None:
     headers = programs.TREE / "usr" / "include"
     extra = [f"-I{headers}", f"-I{headers}/x86_64-linux-gnu", f"-L{programs.TREE}/usr/lib/x86_64-linux-gnu"]
     for name, libraries in (("origin", []), ("load", []), ("floor", ["-lssl", "-lcrypto"])):
-        command = ["cc", "-O2", "-Wall", "-o", str(folder / name), str(HERE / "native" / f"{name}.c"), *extra, *libraries]
+        command = [
+            "cc",
+            "-O2",
+            "-Wall",
+            "-o",
+            str(folder / name),
+            str(HERE / "native" / f"{name}.c"),
+            *extra,
+            *libraries,
+        ]
         subprocess.run(command, check=True)
 
 
@@ -80,7 +89,13 @@ def rounds(folder: Path, options: argparse.Namespace) -> tuple[list[dict[str, An
         for name in names[number % len(names) :] + names[: number % len(names)]:
             before, begin = steal(), time.monotonic()
             if name == "gossamer":
-                arguments = (str(folder / "origin"), str(folder / "load"), options.bytes, options.connections, options.seconds)
+                arguments = (
+                    str(folder / "origin"),
+                    str(folder / "load"),
+                    options.bytes,
+                    options.connections,
+                    options.seconds,
+                )
                 result = meshed.measure(*arguments)
             else:
                 result = in_arena(folder, by_name[name], options.bytes, options.connections, options.seconds)
@@ -114,8 +129,18 @@ def table(log: list[dict[str, Any]], connections: list[int]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    made = Table(title="CPU per request per sidecar (µs, × floor), p50 (µs, added at c=1), idle memory of the client side")
-    for title in ("peer", *(f"c={count}" for count in connections), "p50 c=1", "added", "RSS MB", "anonymous MB", "errors"):
+    made = Table(
+        title="CPU per request per sidecar (µs, × floor), p50 (µs, added at c=1), idle memory of the client side"
+    )
+    for title in (
+        "peer",
+        *(f"c={count}" for count in connections),
+        "p50 c=1",
+        "added",
+        "RSS MB",
+        "anonymous MB",
+        "errors",
+    ):
         made.add_column(title, justify="left" if title == "peer" else "right")
     base = median(log, "direct", connections[0], "p50_us") or 0
     for peer in dict.fromkeys(entry["peer"] for entry in log):

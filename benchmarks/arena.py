@@ -47,7 +47,9 @@ def main() -> None:
     try:
         for command, port in zip(order["commands"], (IN, OUT), strict=False):
             environment = {**os.environ, **order["environment"]}
-            started.append(subprocess.Popen(["taskset", "-c", "1", *command], env=environment, stdout=NOISE, stderr=NOISE))
+            started.append(
+                subprocess.Popen(["taskset", "-c", "1", *command], env=environment, stdout=NOISE, stderr=NOISE)
+            )
             wait_for(port)
         pids = [pid for process in started[1:] for pid in family(process.pid)]
         time.sleep(0.2)

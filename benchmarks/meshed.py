@@ -46,7 +46,9 @@ def pin(pid: int) -> None:
 def measure(origin: str, load: str, size: int, connections: list[int], seconds: float) -> dict[str, Any]:
     with harness.mesh("bench") as mesh:
         mesh.apply(POLICY)
-        server = mesh.serve("origin", "taskset", "-c", "0", origin, "18080", str(size), options=("--label", "app=origin"))
+        server = mesh.serve(
+            "origin", "taskset", "-c", "0", origin, "18080", str(size), options=("--label", "app=origin")
+        )
         # The load generator's address book is the mesh's: it wants a number, so the name is looked up first.
         ready = mesh.folder / "address"
         script = (

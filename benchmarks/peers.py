@@ -111,7 +111,10 @@ def tls_context(folder: Path, kind: str, who: str, **more: Any) -> dict[str, Any
         "alpn_protocols": ["h2"],
         "tls_params": {"tls_minimum_protocol_version": "TLSv1_3", "tls_maximum_protocol_version": "TLSv1_3"},
         "tls_certificates": [
-            {"certificate_chain": {"filename": f"{folder}/{who}.pem"}, "private_key": {"filename": f"{folder}/{who}.key"}}
+            {
+                "certificate_chain": {"filename": f"{folder}/{who}.pem"},
+                "private_key": {"filename": f"{folder}/{who}.key"},
+            }
         ],
         "validation_context": {"trusted_ca": {"filename": f"{folder}/anchors.pem"}},
     }
@@ -119,7 +122,9 @@ def tls_context(folder: Path, kind: str, who: str, **more: Any) -> dict[str, Any
     return {"name": "envoy.transport_sockets.tls", "typed_config": typed}
 
 
-def envoy_side(port: int, upstream: int, accept: dict[str, Any] | None, connect: dict[str, Any] | None) -> dict[str, Any]:
+def envoy_side(
+    port: int, upstream: int, accept: dict[str, Any] | None, connect: dict[str, Any] | None
+) -> dict[str, Any]:
     """One listener, one route, one cluster; HTTP/2 towards a peer that speaks TLS."""
     route = {"name": "all", "domains": ["*"], "routes": [{"match": {"prefix": "/"}, "route": {"cluster": "up"}}]}
     manager = {
@@ -155,13 +160,17 @@ def envoy_side(port: int, upstream: int, accept: dict[str, Any] | None, connect:
 
 
 def envoy(folder: Path, binary: Path) -> Peer:
-    server = envoy_side(IN, ORIGIN, tls_context(folder, "DownstreamTlsContext", "server", require_client_certificate=True), None)
+    server = envoy_side(
+        IN, ORIGIN, tls_context(folder, "DownstreamTlsContext", "server", require_client_certificate=True), None
+    )
     client = envoy_side(OUT, IN, None, tls_context(folder, "UpstreamTlsContext", "client", sni="server.bench"))
     commands = []
     for number, (side, config) in enumerate((("in", server), ("out", client))):
         file = folder / f"envoy-{side}.json"
         file.write_text(json.dumps(config))
-        commands.append([str(binary), "--concurrency", "1", "-l", "off", "--base-id", str(40 + number), "-c", str(file)])
+        commands.append(
+            [str(binary), "--concurrency", "1", "-l", "off", "--base-id", str(40 + number), "-c", str(file)]
+        )
     return Peer("envoy", commands, {})
 
 

@@ -69,15 +69,28 @@ class Mesh:
     @property
     def environment(self) -> dict[str, str]:
         kept = {key: os.environ[key] for key in ("PATH", "HOME", "LANG", "GOSSAMER_PROXY") if key in os.environ}
-        own = {"XDG_STATE_HOME": str(self.folder / "s"), "XDG_RUNTIME_DIR": str(self.folder / "r"), "GOSSAMER_MESH": self.name}
+        own = {
+            "XDG_STATE_HOME": str(self.folder / "s"),
+            "XDG_RUNTIME_DIR": str(self.folder / "r"),
+            "GOSSAMER_MESH": self.name,
+        }
         return {**kept, **own}
 
-    def cli(self, *arguments: str, check: bool = True, seconds: float = 30.0, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    def cli(
+        self, *arguments: str, check: bool = True, seconds: float = 30.0, stdin: str | None = None
+    ) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(
-            [GOSSAMER, *arguments], env={**self.environment, "PYTHONWARNINGS": "error"}, input=stdin, capture_output=True, text=True, timeout=seconds
+            [GOSSAMER, *arguments],
+            env={**self.environment, "PYTHONWARNINGS": "error"},
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=seconds,
         )
         if check and result.returncode != 0:
-            raise AssertionError(f"gossamer {' '.join(arguments)}: exit {result.returncode}\n{result.stdout}{result.stderr}")
+            raise AssertionError(
+                f"gossamer {' '.join(arguments)}: exit {result.returncode}\n{result.stdout}{result.stderr}"
+            )
         return result
 
     def json(self, *arguments: str) -> Any:
@@ -92,7 +105,9 @@ class Mesh:
     def command(self, service: str, arguments: tuple[str, ...], options: tuple[str, ...]) -> list[str]:
         return [GOSSAMER, "run", "--service", service, *options, "--", *arguments]
 
-    def run(self, service: str, *arguments: str, options: tuple[str, ...] = (), environment: Mapping[str, str] | None = None) -> Workload:
+    def run(
+        self, service: str, *arguments: str, options: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
+    ) -> Workload:
         """Starts a server; its output goes to a file."""
         output = self.folder / f"{service}-{len(self.workloads)}.log"
         with output.open("wb") as stream:
@@ -107,7 +122,14 @@ class Mesh:
         self.workloads.append(workload)
         return workload
 
-    def serve(self, service: str, *arguments: str, options: tuple[str, ...] = (), environment: Mapping[str, str] | None = None, count: int = 1) -> Workload:
+    def serve(
+        self,
+        service: str,
+        *arguments: str,
+        options: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        count: int = 1,
+    ) -> Workload:
         """Starts a server and waits until the mesh publishes `count` endpoints for it."""
         workload = self.run(service, *arguments, options=options, environment=environment)
         eventually(f"{service} is published", lambda: self.alive(workload) and self.ready(service) >= count)
@@ -115,7 +137,9 @@ class Mesh:
 
     def alive(self, workload: Workload) -> bool:
         if workload.process.poll() is not None:
-            raise AssertionError(f"{workload.name} ended with {workload.process.returncode}:\n{workload.text()[-3000:]}")
+            raise AssertionError(
+                f"{workload.name} ended with {workload.process.returncode}:\n{workload.text()[-3000:]}"
+            )
         return True
 
     def ready(self, service: str) -> int:
@@ -124,7 +148,15 @@ class Mesh:
             return 0
         return len(json.loads(result.stdout).get("endpoints", []))
 
-    def ask(self, service: str, *arguments: str, options: tuple[str, ...] = (), environment: Mapping[str, str] | None = None, seconds: float = 60.0, stdin: bytes | None = None) -> subprocess.CompletedProcess[bytes]:
+    def ask(
+        self,
+        service: str,
+        *arguments: str,
+        options: tuple[str, ...] = (),
+        environment: Mapping[str, str] | None = None,
+        seconds: float = 60.0,
+        stdin: bytes | None = None,
+    ) -> subprocess.CompletedProcess[bytes]:
         """Runs a client to its end through the mesh."""
         return subprocess.run(
             self.command(service, arguments, options),
@@ -173,7 +205,9 @@ def need(name: str) -> Found:
 
 def same(direct: subprocess.CompletedProcess[bytes], meshed: subprocess.CompletedProcess[bytes]) -> None:
     """Exit code and output are equal (seams §27 is about bodies, status, trailers and exit codes)."""
-    assert (meshed.returncode, meshed.stdout) == (direct.returncode, direct.stdout), meshed.stderr.decode(errors="replace")
+    assert (meshed.returncode, meshed.stdout) == (direct.returncode, direct.stdout), meshed.stderr.decode(
+        errors="replace"
+    )
 
 
 def free_port() -> int:
@@ -184,9 +218,13 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def run_direct(command: list[str], environment: Mapping[str, str] | None = None, seconds: float = 60.0, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+def run_direct(
+    command: list[str], environment: Mapping[str, str] | None = None, seconds: float = 60.0, stdin: bytes = b""
+) -> subprocess.CompletedProcess[bytes]:
     """The same client without a mesh."""
-    return subprocess.run(command, env={**os.environ, **(environment or {})}, input=stdin, capture_output=True, timeout=seconds)
+    return subprocess.run(
+        command, env={**os.environ, **(environment or {})}, input=stdin, capture_output=True, timeout=seconds
+    )
 
 
 @contextmanager
@@ -194,7 +232,9 @@ def direct(command: list[str], port: int, environment: Mapping[str, str] | None 
     """The same server without a mesh, once it listens."""
     import socket
 
-    process = subprocess.Popen(command, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        command, env={**os.environ, **(environment or {})}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
 
     def listens() -> bool:
         try:

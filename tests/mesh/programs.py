@@ -52,7 +52,9 @@ class Found:
 
 
 def libraries() -> str:
-    return ":".join(str(path) for path in (TREE / "usr/lib/x86_64-linux-gnu", TREE / "lib/x86_64-linux-gnu") if path.is_dir())
+    return ":".join(
+        str(path) for path in (TREE / "usr/lib/x86_64-linux-gnu", TREE / "lib/x86_64-linux-gnu") if path.is_dir()
+    )
 
 
 def find(name: str) -> Found | None:
@@ -89,7 +91,15 @@ def installed() -> set[str]:
 
 def closure(package: str, options: list[str]) -> set[str]:
     """The package and everything it depends on that this machine lacks."""
-    words = ["--recurse", "--no-recommends", "--no-suggests", "--no-conflicts", "--no-breaks", "--no-replaces", "--no-enhances"]
+    words = [
+        "--recurse",
+        "--no-recommends",
+        "--no-suggests",
+        "--no-conflicts",
+        "--no-breaks",
+        "--no-replaces",
+        "--no-enhances",
+    ]
     names = re.findall(r"^([a-z0-9][a-z0-9.+-]*)$", run("apt-cache", *options, "depends", *words, package), re.M)
     return (set(names) - installed()) | {package}
 

@@ -46,7 +46,9 @@ def broken() -> Iterator[Mesh]:
         for service in ("sick", "resetting", "slow", "closed"):
             mesh.run(service, node.path, ECHO, "8080", options=("--label", f"app={service}"))
         # It says that it listens on 8080, and does not.
-        mesh.run("down", sys.executable, "-c", "import time; time.sleep(3600)", options=("--port", "8080", "--ready", "none"))
+        mesh.run(
+            "down", sys.executable, "-c", "import time; time.sleep(3600)", options=("--port", "8080", "--ready", "none")
+        )
         for service in ("sick", "resetting", "slow", "closed"):
             eventually(f"{service} is published", lambda service=service: mesh.ready(service))
         mesh.apply(REFUSING)
@@ -68,7 +70,9 @@ def test_why_names_the_author(broken: Mesh, case: str) -> None:
     service, path, author = CASES[case]
     curl = need("curl")
 
-    broken.ask(f"c-{service}", curl.path, "-sS", "-m", "10", f"http://{service}:8080{path}", environment=curl.environment)
+    broken.ask(
+        f"c-{service}", curl.path, "-sS", "-m", "10", f"http://{service}:8080{path}", environment=curl.environment
+    )
 
     def named() -> bool:
         result = broken.cli("why", service, "-o", "json", check=False)

@@ -92,7 +92,19 @@ def test_a_killed_sidecar_comes_back_with_a_certificate() -> None:
         os.kill(sidecar(server), signal.SIGKILL)
 
         def answers() -> bool:
-            got = mesh.ask("client", curl.path, "-sS", "-m", "3", "-o", "/dev/null", "-w", "%{http_code}", "http://echo:8080/", environment=curl.environment)
+            got = mesh.ask(
+                "client",
+                curl.path,
+                "-sS",
+                "-m",
+                "3",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                "http://echo:8080/",
+                environment=curl.environment,
+            )
             return got.stdout == b"200"
 
         eventually("the service answers again", answers, 10)
@@ -152,7 +164,17 @@ def test_a_syntax_error_in_one_file_never_empties_the_mesh() -> None:
         time.sleep(1.5)
 
         def code(service: str) -> bytes:
-            return mesh.ask(service, curl.path, "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://echo:8080/", environment=curl.environment).stdout
+            return mesh.ask(
+                service,
+                curl.path,
+                "-sS",
+                "-o",
+                "/dev/null",
+                "-w",
+                "%{http_code}",
+                "http://echo:8080/",
+                environment=curl.environment,
+            ).stdout
 
         assert (code("load"), code("stranger")) == (b"200", b"403")
         assert "policy.yaml" in mesh.cli("check", check=False).stdout
@@ -166,7 +188,12 @@ def test_a_denial_takes_effect_within_a_second() -> None:
             "import http.client,time;c=http.client.HTTPConnection('echo',8080);c.request('GET','/');r=c.getresponse();r.read();print(r.status,flush=True)\n"
             "input();time.sleep(1);c.request('GET','/');r=c.getresponse();r.read();print(r.status,r.getheader('l5d-proxy-error'),flush=True)"
         )
-        client = subprocess.Popen(mesh.command("reader", (sys.executable, "-c", script), ()), env=mesh.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        client = subprocess.Popen(
+            mesh.command("reader", (sys.executable, "-c", script), ()),
+            env=mesh.environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
         assert client.stdout is not None and client.stdin is not None
         assert client.stdout.readline() == b"200\n"
         mesh.apply(policy(1))
@@ -185,7 +212,10 @@ def test_ten_meshes_at_once_do_not_meet(tmp_path: Path) -> None:
     """Four here; the ten of the release check are `GOSSAMER_MESHES=10`."""
     curl = harness.need("curl")
     with contextlib.ExitStack() as stack:
-        meshes = [stack.enter_context(harness.mesh(f"m{number}")) for number in range(int(os.environ.get("GOSSAMER_MESHES", "4")))]
+        meshes = [
+            stack.enter_context(harness.mesh(f"m{number}"))
+            for number in range(int(os.environ.get("GOSSAMER_MESHES", "4")))
+        ]
         for number, made in enumerate(meshes):
             (tmp_path / f"{number}").mkdir()
             (tmp_path / f"{number}" / "index.html").write_text(f"mesh {number}")

@@ -29,7 +29,9 @@ def h2spec() -> str:
     if not binary.exists():
         if shutil.which("go") is None:
             pytest.skip("h2spec: Go is not on this machine")
-        built = subprocess.run(["go", "install", MODULE], env={**os.environ, "GOBIN": str(CACHE)}, capture_output=True, text=True)
+        built = subprocess.run(
+            ["go", "install", MODULE], env={**os.environ, "GOBIN": str(CACHE)}, capture_output=True, text=True
+        )
         if built.returncode != 0:
             pytest.skip(f"h2spec: cannot be built here ({built.stderr.strip().splitlines()[-1]})")
     return str(binary)
@@ -71,6 +73,8 @@ def test_towards_unmeshed_clients(mesh: Mesh, h2spec: str, tmp_path: Path) -> No
     mesh.serve("three", need("node").path, APP, str(port), options=("--publish", f"127.0.0.1:{port}"))
     report = tmp_path / "inbound.xml"
 
-    result = subprocess.run([h2spec, "-h", "127.0.0.1", "-p", str(port), "-o", "5", "-j", str(report)], capture_output=True, timeout=280)
+    result = subprocess.run(
+        [h2spec, "-h", "127.0.0.1", "-p", str(port), "-o", "5", "-j", str(report)], capture_output=True, timeout=280
+    )
 
     judge(report, result.stdout + result.stderr)

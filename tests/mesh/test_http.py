@@ -56,7 +56,13 @@ def test_curl_sees_the_same_answer_through_the_mesh(echo: tuple[Mesh, str], case
     def command(url: str) -> list[str]:
         words = [word.format(file=tmp_path / "body", base=url) for word in CURL[case]]
         words = [url + word if word.startswith("/") and not word.startswith(str(tmp_path)) else word for word in words]
-        return [curl.path, "-sS", "-w", "%{http_code} %{size_download} %{num_headers}"[: -len(" %{num_headers}")], *words]
+        return [
+            curl.path,
+            "-sS",
+            "-w",
+            "%{http_code} %{size_download} %{num_headers}"[: -len(" %{num_headers}")],
+            *words,
+        ]
 
     without = run_direct(command(base), curl.environment, stdin=stdin)
     through = mesh.ask("curl", *command(f"http://echo:{PORT}"), environment=curl.environment, stdin=stdin)
@@ -75,7 +81,15 @@ def test_the_application_sees_the_callers_verified_identity(echo: tuple[Mesh, st
     mesh, _ = echo
     curl = need("curl")
 
-    answer = mesh.ask("reader", curl.path, "-sS", "-H", "l5d-client-id: forged", f"http://echo:{PORT}/?id", environment=curl.environment)
+    answer = mesh.ask(
+        "reader",
+        curl.path,
+        "-sS",
+        "-H",
+        "l5d-client-id: forged",
+        f"http://echo:{PORT}/?id",
+        environment=curl.environment,
+    )
 
     assert json.loads(answer.stdout)["client"] == "reader.default.serviceaccount.identity.gossamer.cluster.local"
 

@@ -64,8 +64,20 @@ def test_redis_answers_a_pipeline_of_ten_thousand_commands(mesh: Mesh) -> None:
 
 
 def postgres_command(data: Path) -> list[str]:
-    command = [need("postgres").path, "-D", str(data), "-c", "listen_addresses=0.0.0.0", "-c", f"unix_socket_directories={data}"]
-    return ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command] if os.geteuid() == 0 else command
+    command = [
+        need("postgres").path,
+        "-D",
+        str(data),
+        "-c",
+        "listen_addresses=0.0.0.0",
+        "-c",
+        f"unix_socket_directories={data}",
+    ]
+    return (
+        ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", *command]
+        if os.geteuid() == 0
+        else command
+    )
 
 
 def make_database(mesh: Mesh) -> Path:
@@ -87,7 +99,12 @@ def make_database(mesh: Mesh) -> Path:
 
 def test_psql_talks_to_postgresql(mesh: Mesh) -> None:
     psql, postgres = need("psql"), need("postgres")
-    mesh.serve("db", *postgres_command(make_database(mesh)), environment=postgres.environment, options=("--opaque-port", "5432"))
+    mesh.serve(
+        "db",
+        *postgres_command(make_database(mesh)),
+        environment=postgres.environment,
+        options=("--opaque-port", "5432"),
+    )
     sql = "create table t as select n, md5(n::text) h from generate_series(1, 20000) n; select count(*), sum(n), max(h) from t;"
 
     answer = mesh.ask("client", psql.path, "-h", "db", "-U", "postgres", "-Atc", sql, environment=psql.environment)
@@ -100,7 +117,17 @@ def test_a_program_that_listens_on_loopback_only_is_found(mesh: Mesh) -> None:
     mesh.serve("local", sys.executable, "-c", script)
     curl = need("curl")
 
-    answer = mesh.ask("client", curl.path, "-sS", "-o", "/dev/null", "-w", "%{http_code}", "http://local:8099/", environment=curl.environment)
+    answer = mesh.ask(
+        "client",
+        curl.path,
+        "-sS",
+        "-o",
+        "/dev/null",
+        "-w",
+        "%{http_code}",
+        "http://local:8099/",
+        environment=curl.environment,
+    )
 
     assert answer.stdout == b"200", answer.stderr
 

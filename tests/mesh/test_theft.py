@@ -101,7 +101,9 @@ def test_the_meshs_sockets_cannot_be_used(mesh: Mesh) -> None:
 
 
 def test_the_programs_descriptors_are_only_its_own(mesh: Mesh) -> None:
-    answer = mesh.ask("thief", sys.executable, "-c", "import os; print(sorted(int(f) for f in os.listdir('/proc/self/fd'))[:4])")
+    answer = mesh.ask(
+        "thief", sys.executable, "-c", "import os; print(sorted(int(f) for f in os.listdir('/proc/self/fd'))[:4])"
+    )
 
     assert answer.stdout.decode().strip() == "[0, 1, 2, 3]", answer.stderr.decode()  # 3 is the listing itself
 
@@ -126,7 +128,16 @@ def test_capture_cannot_be_undone_from_inside(mesh: Mesh) -> None:
 
 
 def test_a_run_inside_a_run_is_refused_in_one_line(mesh: Mesh) -> None:
-    answer = mesh.ask("outer", str(Path(sys.executable).parent / "gossamer"), "run", "--service", "inner", "--", "true", environment=mesh.environment)
+    answer = mesh.ask(
+        "outer",
+        str(Path(sys.executable).parent / "gossamer"),
+        "run",
+        "--service",
+        "inner",
+        "--",
+        "true",
+        environment=mesh.environment,
+    )
 
     lines = answer.stderr.decode().strip().splitlines()
     assert answer.returncode not in (0, -11)

@@ -45,7 +45,9 @@ def pss(pid: int) -> int:
 def switches(pid: int) -> int:
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
-        total += sum(int(line.split()[1]) for line in (task / "status").read_text().splitlines() if "ctxt_switches" in line)
+        total += sum(
+            int(line.split()[1]) for line in (task / "status").read_text().splitlines() if "ctxt_switches" in line
+        )
     return total
 
 

@@ -29,7 +29,14 @@ def run(folder: Path, *arguments: str, seconds: float = 120) -> subprocess.Compl
     keep = {"PATH": os.environ["PATH"], "HOME": str(folder)}
     (folder / "r").mkdir(mode=0o700, exist_ok=True)
     own = {"XDG_STATE_HOME": str(folder / "s"), "XDG_RUNTIME_DIR": str(folder / "r")}
-    return subprocess.run([folder / "env/bin" / arguments[0], *arguments[1:]], env={**keep, **own}, cwd=folder, capture_output=True, text=True, timeout=seconds)
+    return subprocess.run(
+        [folder / "env/bin" / arguments[0], *arguments[1:]],
+        env={**keep, **own},
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=seconds,
+    )
 
 
 @pytest.mark.timeout(300)

@@ -69,15 +69,23 @@ def ask(target: str) -> None:
         call = channel.unary_unary(f"/{SERVICE}/Unary")
         answers: dict[str, Any] = {"unary": outcome(lambda: call(b"hello", timeout=10))}
         reply, info = call.with_call(b"meta", timeout=10)
-        answers["metadata"] = [reply.decode(), dict(info.initial_metadata()).get("x-first"), dict(info.trailing_metadata()).get("x-last")]
+        answers["metadata"] = [
+            reply.decode(),
+            dict(info.initial_metadata()).get("x-first"),
+            dict(info.trailing_metadata()).get("x-last"),
+        ]
         answers["failure"] = outcome(lambda: call(b"fail", timeout=10))
         answers["deadline"] = outcome(lambda: call(b"slow", timeout=0.3))
         answers["unknown method"] = outcome(lambda: channel.unary_unary(f"/{SERVICE}/Nothing")(b"", timeout=10))
         answers["large"] = len(call(b"x" * 3_000_000, timeout=20))
         stream = channel.unary_stream(f"/{SERVICE}/Server")
         answers["server stream"] = b",".join(stream(b"100", timeout=10)).decode()
-        answers["client stream"] = channel.stream_unary(f"/{SERVICE}/Client")(iter([b"abc"] * 1000), timeout=10).decode()
-        answers["both"] = b",".join(channel.stream_stream(f"/{SERVICE}/Both")(iter([b"a", b"b", b"c"]), timeout=10)).decode()
+        answers["client stream"] = channel.stream_unary(f"/{SERVICE}/Client")(
+            iter([b"abc"] * 1000), timeout=10
+        ).decode()
+        answers["both"] = b",".join(
+            channel.stream_stream(f"/{SERVICE}/Both")(iter([b"a", b"b", b"c"]), timeout=10)
+        ).decode()
         cancelled = stream(b"1000000", timeout=10)
         next(cancelled)
         answers["cancel"] = bool(cancelled.cancel())
