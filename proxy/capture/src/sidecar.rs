@@ -7,9 +7,11 @@
 //! It lives in a session of its own (keys of the terminal do not reach it), dies with the launcher, and writes only to
 //! the log file. What it does with its descriptors is its own business.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use kernel::process::{Exec, Forked};
@@ -127,9 +129,20 @@ impl Sidecar {
 }
 
 fn prepare(config: &Config, listeners: &[Listener]) -> io::Result<Exec> {
-    let program = config.sidecar.as_deref().unwrap_or("/proc/self/exe");
+    let program = config.sidecar.as_ref().map_or_else(ourselves, PathBuf::from);
     let environment: Vec<OsString> = environment(config, listeners).into_iter().map(OsString::from).collect();
-    Exec::exactly(OsStr::new(program), &[OsString::from("gossamer-proxy")], &environment)
+    Exec::exactly(program.as_os_str(), &[OsString::from("gossamer-proxy")], &environment)
+}
+
+/// The file we run from, by its name so that `ps` shows it; after an upgrade by descriptor, so that launcher and sidecar
+/// stay of one version.
+fn ourselves() -> PathBuf {
+    let running = PathBuf::from("/proc/self/exe");
+    let same = |name: &PathBuf| {
+        let (ours, named) = (running.metadata().ok()?, name.metadata().ok()?);
+        ((ours.dev(), ours.ino()) == (named.dev(), named.ino())).then_some(())
+    };
+    running.read_link().ok().filter(|name| same(name).is_some()).unwrap_or(running)
 }
 
 /// Only what the control plane said, and our descriptors: nothing of the user's environment.

@@ -79,12 +79,9 @@ impl Terminal {
         });
     }
 
-    /// The launcher: the one child of the shell that has children.
     fn launcher(&self) -> u32 {
         eventually("the launcher", || {
-            let shells = children(self.shell.id());
-            let all = shells.iter().copied().chain([self.shell.id()]).flat_map(children);
-            all.into_iter().find(|child| comm(*child).starts_with("gossamer-workb"))
+            children(self.shell.id()).into_iter().find(|child| comm(*child).starts_with("gossamer-workb"))
         })
     }
 }
