@@ -13,11 +13,11 @@ from gossamer.compile import Memo, compile
 from gossamer.model.change import Put, Remove, Replace
 from gossamer.model.kinds import Object
 from gossamer.model.mesh import Mesh
-from gossamer.model.names import Key
+from gossamer.model.names import Key, local
 from gossamer.model.service import Service
 from gossamer.model.snapshot import Snapshot
 from gossamer.model.subscription import Names, Subscription
-from gossamer.model.workload import ExternalWorkload, Workload
+from gossamer.model.workload import ExternalWorkload, Namespace, Workload
 from gossamer.state import State
 from tests.laws.worlds import objects, subscriptions, worlds
 
@@ -57,7 +57,7 @@ def test_a_replacement_leaves_nothing_of_what_was_before(before: list[Object], a
 def test_an_unrelated_resource_never_changes_a_configuration(
     world: list[Object], subscription: Subscription, other: Object
 ) -> None:
-    """What lies in a namespace and at an address that nobody refers to is nobody's business but the names'."""
+    """Also not one that names things of the asker's namespace: a tenant cannot reach into another's (A-37)."""
     far = _elsewhere(other)
     snapshot = Snapshot().changed(world)
 
@@ -87,8 +87,10 @@ def test_compiling_twice_gives_equal_answers(world: list[Object], subscription: 
 
 
 def _elsewhere(one: Object) -> Object:
-    """The same object where nothing refers to it: in another cluster, at an address nobody asks about."""
-    key = Key("elsewhere", one.key.namespace, one.key.name)
+    """The same object in a namespace that nobody asks from or about, at an address that nobody calls."""
+    if isinstance(one, Namespace):
+        return replace(one, key=Key("", "", "z"))
+    key = local("z", one.key.name)
     if isinstance(one, Workload | ExternalWorkload):
         return replace(one, key=key, addresses=(ip_address("192.0.2.99"),))
     if isinstance(one, Service):
