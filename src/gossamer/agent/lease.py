@@ -6,7 +6,9 @@ Lines of UTF-8, at most 64 KiB; one request, one reply: `ok[ TEXT]` or `error TE
 from __future__ import annotations
 
 import json
+import select
 import socket
+import threading
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -58,16 +60,8 @@ class Lease:
     """An open connection to the agent's socket. `fileno()` survives an exec when made inheritable."""
 
     def __init__(self, path: Path) -> None:
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._socket.settimeout(TIMEOUT_SECONDS)
-        try:
-            self._socket.connect(str(path))
-        except (FileNotFoundError, ConnectionRefusedError) as error:
-            self._socket.close()
-            raise NoControlPlane(str(path)) from error
-        except OSError as error:
-            self._socket.close()
-            raise Refused(f"{path}: {error.strerror or error}") from error
+        self._socket = _connected(path)
+        self._turn = threading.Lock()
 
     def register(self, registration: Registration) -> dict[str, Any]:
         """Announces a workload; the answer is the contract's, a JSON object."""
@@ -90,6 +84,27 @@ class Lease:
 
     def close(self) -> None:
         self._socket.close()
+
+    def ask(self, line: str) -> str:
+        """One request, one reply; threads take turns. Raises Refused."""
+        with self._turn:
+            return self._ask(line)
+
+    def lost(self) -> bool:
+        """Whether the control plane has hung up."""
+        with self._turn:
+            readable, _, _ = select.select([self._socket], [], [], 0)
+            try:
+                return bool(readable) and not self._socket.recv(1, socket.MSG_PEEK)
+            except OSError:
+                return True
+
+    def resume(self, path: Path, session: str) -> None:
+        """A new connection for the same workload. Raises NoControlPlane and Refused."""
+        with self._turn:
+            self._socket.close()
+            self._socket = _connected(path)
+            self._ask(f"resume {session}")
 
     def _ask(self, line: str) -> str:
         request = line.encode() + b"\n"
@@ -117,3 +132,17 @@ class Lease:
             if len(held) > LINE_LIMIT:
                 raise Refused("the control plane's answer is longer than 64 KiB")
         return held.decode(errors="replace").rstrip("\n")
+
+
+def _connected(path: Path) -> socket.socket:
+    connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    connection.settimeout(TIMEOUT_SECONDS)
+    try:
+        connection.connect(str(path))
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        connection.close()
+        raise NoControlPlane(str(path)) from error
+    except OSError as error:
+        connection.close()
+        raise Refused(f"{path}: {error.strerror or error}") from error
+    return connection

@@ -26,7 +26,8 @@ DATA_PLANE = ("gossamer-data-plane", "gossamer-identity-data-plane")
 MARKS = {"success": ("√", "green"), "warning": ("‼", "yellow"), "error": ("×", "red")}
 # What to do about a capability that `gossamer-proxy probe` did not find.
 HINTS = {
-    "user-namespaces": "allow them (sysctl user.max_user_namespaces=15000, or your distribution's), or be root",
+    "user-namespaces": "allow them (sysctl user.max_user_namespaces=15000, or your distribution's), be root, or "
+    "use `gossamer run --explicit`",
     "network-namespaces": "`gossamer run` needs them; in a container give it the capability or run outside of it",
     "mount-namespaces": "without them a program could read the mesh's own files; allow them as user namespaces",
     "nftables": "load the kernel's nf_tables, nft_redir and nft_chain_nat",

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from gossamer.cli.errors import CliError, Exit
 from gossamer.cli.root import Command, Settings
+
+if TYPE_CHECKING:
+    from gossamer.agent.explicit import Forward
+    from gossamer.agent.lease import Registration
+    from gossamer.cli.session import Session
 
 EPILOG = (
     "The program's input, output, exit code, signals and environment are as if it had been started directly. "
@@ -38,6 +44,10 @@ EPILOG = (
     metavar="URL",
     help="Take traffic once this answers 200, e.g. http://localhost:8080/healthz; `none`: at once.",
 )
+@click.option("--explicit", is_flag=True, help="Capture nothing; for machines without user namespaces (see below).")
+@click.option(
+    "--connect", "connects", metavar="SERVICE:PORT[=LOCAL]", multiple=True, help="With --explicit: a local port for it."
+)
 @click.argument("command_line", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def command(
@@ -52,6 +62,8 @@ def command(
     host_ports: tuple[str, ...],
     publish: tuple[str, ...],
     ready_url: str | None,
+    explicit: bool,
+    connects: tuple[str, ...],
     command_line: tuple[str, ...],
 ) -> None:
     """Start a program in the mesh.
@@ -62,6 +74,12 @@ def command(
       gossamer run --service web -- python3 -m http.server 8080
 
       gossamer run -- curl http://web:8080/
+
+    Where user namespaces are not allowed, --explicit captures nothing: name the program's ports with --port (it must
+    listen on all addresses), and what it calls with --connect; it finds that on 127.0.0.1, at the ports in
+    SERVICE_SERVICE_PORT.
+
+      gossamer run --explicit --connect web:8080=18080 -- curl http://127.0.0.1:18080/
     """
     from gossamer.agent import ports as words
     from gossamer.agent.lease import Registration
@@ -85,10 +103,15 @@ def command(
         )
     except words.InvalidOption as error:
         raise CliError(str(error), Exit.USAGE) from error
-    _become_the_launcher(settings, registration, command_line)
+    if connects and not explicit:
+        raise click.UsageError("--connect belongs to --explicit; captured programs call services by name")
+    _run(settings, registration, command_line, connects if explicit else None)
 
 
-def _become_the_launcher(settings: Settings, registration: object, command_line: tuple[str, ...]) -> None:
+def _run(
+    settings: Settings, registration: object, command_line: tuple[str, ...], connects: tuple[str, ...] | None
+) -> None:
+    """Becomes the launcher or, with `connects`, stays beside the program. Returns only by raising."""
     from gossamer.agent import controlplane
     from gossamer.agent.binary import ProxyNotFound
     from gossamer.agent.lease import NoControlPlane, Refused, Registration
@@ -102,7 +125,9 @@ def _become_the_launcher(settings: Settings, registration: object, command_line:
             raise Refused("this program is already in the mesh; `run` cannot be nested")
         for attempt in (1, 2):
             try:
-                start(registration, paths.agent_socket, command_line)
+                if connects is None:
+                    start(registration, paths.agent_socket, command_line)
+                raise SystemExit(_explicit(session, registration, command_line, connects))
             except NoControlPlane:
                 if attempt == 2:
                     raise
@@ -115,3 +140,35 @@ def _become_the_launcher(settings: Settings, registration: object, command_line:
         raise CliError(session.unreachable(), Exit.NOT_STARTED) from error
     except OSError as error:
         raise CliError(f"{error.filename or sys.argv[0]}: {error.strerror}", Exit.NOT_STARTED) from error
+
+
+def _explicit(
+    session: Session, registration: Registration, command_line: tuple[str, ...], connects: tuple[str, ...]
+) -> int:
+    from gossamer.agent import controlplane, explicit
+
+    if connects:
+        # Services are asked for before the program is registered, so a control plane is needed already.
+        controlplane.ensure(session.paths)
+    forwards = [_forward(session, registration.namespace, text) for text in connects]
+    for one in forwards:
+        click.echo(f"gossamer: {one.service}:{one.port} is at 127.0.0.1:{one.local}", err=True)
+    return explicit.run(registration, session.paths.agent_socket, command_line, forwards)
+
+
+def _forward(session: Session, namespace: str, text: str) -> Forward:
+    """`SERVICE[.NAMESPACE]:PORT[=LOCAL]`."""
+    from gossamer.agent import explicit
+    from gossamer.agent.ports import InvalidOption, port_number
+
+    remote, _, local = text.partition("=")
+    name, _, number = remote.rpartition(":")
+    service, _, elsewhere = name.partition(".")
+    try:
+        port, own = port_number(number, text), port_number(local, text) if local else explicit.free_port()
+    except InvalidOption as error:
+        raise CliError(f"--connect {text}: expected SERVICE:PORT or SERVICE:PORT=LOCAL", Exit.USAGE) from error
+    addresses = session.admin().describe(f"svc/{service}", elsewhere or namespace).addresses
+    if not addresses:
+        raise CliError(f"--connect {text}: {service} has no address of its own", Exit.NOT_STARTED)
+    return explicit.Forward(service, own, addresses[0], port)

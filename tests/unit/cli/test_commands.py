@@ -181,6 +181,13 @@ def test_completion_is_a_script(run: Run, shell: str) -> None:
     assert "_GOSSAMER_COMPLETE" in run("completion", shell).output
 
 
+def test_a_local_port_needs_explicit_mode(run: Run) -> None:
+    result = run("run", "--connect", "web:80", "--", "true")
+
+    assert result.exit_code == Exit.USAGE
+    assert "--connect belongs to --explicit" in result.output
+
+
 def test_an_unknown_context_names_the_file_it_would_be_in(run: Run) -> None:
     result = run("--context", "prod", "edges")
 
