@@ -41,10 +41,14 @@ unit: $(VENV)/ready ## unit tests, laws, contracts, golden cases; no mesh is sta
 	$(call say,Python tests)
 	$(BIN)/pytest tests/unit tests/laws tests/contract tests/golden -n 2
 
-mesh: $(VENV)/ready $(PROXY) ## real control plane, real sidecars, real programs
+mesh: $(VENV)/ready $(PROXY) gauge ## real control plane, real sidecars, real programs
 	$(call say,mesh tests)
 	$(BIN)/python -m tests.mesh.programs
 	$(BIN)/pytest tests/mesh tests/gates -rs
+
+gauge: ## the pair of sidecars whose system calls, allocations and instructions tests/gates counts
+	$(call say,gauge (release))
+	@$(CARGO) build --release $(FLAGS) -p gossamer-proxy --example gauge
 
 wheel: $(VENV)/ready ## dist/gossamer-*.whl, both programs in one file
 	$(BIN)/pip wheel -q --no-deps -w dist .
@@ -87,4 +91,4 @@ $(PROXY): FORCE
 
 comma := ,
 FORCE:
-.PHONY: help demo test check unit mesh wheel wheel-test bench golden fmt stubs clean FORCE
+.PHONY: help demo test check unit mesh gauge wheel wheel-test bench golden fmt stubs clean FORCE

@@ -54,6 +54,7 @@ def sign(
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
     )
     if not ca:
-        dns = subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
-        builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(f"{dns}.bench")]), critical=False)
+        common = subject.get_attributes_for_oid(NameOID.COMMON_NAME)[0].value
+        dns = x509.DNSName(f"{common!s}.bench")
+        builder = builder.add_extension(x509.SubjectAlternativeName([dns]), critical=False)
     return builder.sign(key, hashes.SHA256())

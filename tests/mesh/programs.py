@@ -11,7 +11,7 @@ import re
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -27,6 +27,7 @@ class Program:
     name: str
     path: str
     packages: tuple[str, ...]
+    environment: dict[str, str] = field(default_factory=dict)
 
 
 PROGRAMS = (
@@ -39,6 +40,8 @@ PROGRAMS = (
     Program("node", "usr/bin/node", ("nodejs",)),
     Program("wrk", "usr/bin/wrk", ("wrk",)),
     Program("haproxy", "usr/sbin/haproxy", ("haproxy",)),
+    Program("strace", "usr/bin/strace", ("strace",)),
+    Program("valgrind", "usr/bin/valgrind.bin", ("valgrind",), {"VALGRIND_LIB": str(TREE / "usr/libexec/valgrind")}),
     Program("openssl headers", "usr/include/openssl/ssl.h", ("libssl-dev",)),
 )
 
@@ -61,7 +64,7 @@ def find(name: str) -> Found | None:
     """The unpacked program, else the machine's own, else None."""
     program = next((each for each in PROGRAMS if each.name == name), None)
     if program is not None and (TREE / program.path).exists():
-        return Found(str(TREE / program.path), {"LD_LIBRARY_PATH": libraries()})
+        return Found(str(TREE / program.path), {"LD_LIBRARY_PATH": libraries(), **program.environment})
     own = shutil.which(name)
     return Found(own, {}) if own else None
 

@@ -53,7 +53,7 @@ fn pair(origin: SocketAddr) {
         ..World::default()
     };
     let client = Sidecar::start(CLIENT, outside);
-    ELSEWHERE.set(service(1)).unwrap();
+    ELSEWHERE.set((client.outbound, service(1))).unwrap();
     println!("{}", client.outbound);
     for line in stdin().lock().lines() {
         line.unwrap();
@@ -133,11 +133,14 @@ fn load(to: SocketAddr, connections: usize, rounds: usize) {
 }
 
 fn hold(to: SocketAddr, connections: usize) {
-    let mut callers: Vec<_> = (0..connections).map(|_| Caller::new(to)).collect();
-    for caller in &mut callers {
+    let held = (0..connections).map(|_| {
+        let mut caller = Caller::new(to);
         caller.ask();
         caller.listen();
-    }
+        caller
+    });
+    let held: Vec<_> = held.collect();
     println!("held");
     stdin().read_to_end(&mut Vec::new()).unwrap();
+    drop(held);
 }

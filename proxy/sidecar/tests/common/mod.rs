@@ -29,13 +29,15 @@ fn destinations() -> &'static Mutex<HashMap<SocketAddr, SocketAddr>> {
     MAP.get_or_init(Default::default)
 }
 
-/// Where clients of other processes were going.
-pub static ELSEWHERE: OnceLock<SocketAddr> = OnceLock::new();
+/// A listener, and where clients of other processes that reach it were going.
+pub static ELSEWHERE: OnceLock<(SocketAddr, SocketAddr)> = OnceLock::new();
 
 fn original_destination(socket: BorrowedFd<'_>) -> std::io::Result<SocketAddr> {
     let peer = SocketAddr::try_from(rustix::net::getpeername(socket)?.unwrap())?;
     let known = destinations().lock().unwrap().get(&peer).copied();
-    known.or(ELSEWHERE.get().copied()).ok_or(std::io::ErrorKind::NotFound.into())
+    let local = SocketAddr::try_from(rustix::net::getsockname(socket)?)?;
+    let elsewhere = ELSEWHERE.get().filter(|(listener, _)| *listener == local).map(|(_, to)| *to);
+    known.or(elsewhere).ok_or(std::io::ErrorKind::NotFound.into())
 }
 
 /// What the control plane says.
