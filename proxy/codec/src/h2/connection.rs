@@ -56,8 +56,8 @@ pub struct Connection {
     pub(super) last_peer: u32,
     pub(super) sent_goaway: Leaving,
     pub(super) received_goaway: Option<u32>,
-    /// Streams above `received_goaway` are still to be reported.
-    pub(super) sweep: bool,
+    /// Streams above `received_goaway` are still to be reported: where to look, and whether one was found since the start.
+    pub(super) sweep: Option<(usize, bool)>,
     pub(super) opening: Opening,
     /// The peer has acknowledged our settings.
     pub(super) settled: bool,
@@ -162,7 +162,7 @@ impl Connection {
             last_peer: 0,
             sent_goaway: Leaving::No,
             received_goaway: None,
-            sweep: false,
+            sweep: None,
             opening: if config.role == Role::Server { Opening::Preface } else { Opening::Settings },
             settled: false,
             empty_table: false,

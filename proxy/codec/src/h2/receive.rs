@@ -603,20 +603,27 @@ impl Connection {
         // It may only come down (RFC 9113 6.8).
         let last = (frame::number(payload) & MAX_31).min(self.received_goaway.unwrap_or(MAX_31));
         self.received_goaway = Some(last);
-        self.sweep = self.config.role == Role::Client;
+        self.sweep = (self.config.role == Role::Client).then_some((0, false));
         Ok(Found::Event(Event::GoAway { last, reason: Reason(frame::number(&payload[4..])) }))
     }
 
-    /// One stream that the peer will not process.
+    /// One stream that the peer will not process. Looks through the table until it finds none.
     fn swept(&mut self) -> Option<Event<'static>> {
-        let last = self.received_goaway.filter(|_| self.sweep)?;
-        let Some(id) = self.streams.iter().map(|stream| stream.id).find(|id| *id > last) else {
-            self.sweep = false;
-            return None;
-        };
-        let stream = self.forget(id)?.name();
-        self.dropped.add(id);
-        Some(Event::Reset { stream, reason: Reason::REFUSED_STREAM, remote: true })
+        let (mut place, mut found) = self.sweep?;
+        let last = self.received_goaway.unwrap_or(MAX_31);
+        loop {
+            if let Some(id) = self.streams.above(last, &mut place) {
+                self.sweep = Some((place, true));
+                let stream = self.forget(id)?.name();
+                self.dropped.add(id);
+                return Some(Event::Reset { stream, reason: Reason::REFUSED_STREAM, remote: true });
+            }
+            if !found {
+                self.sweep = None;
+                return None;
+            }
+            (place, found) = (0, false);
+        }
     }
 
     fn window_update(&mut self, head: &Head, payload: &[u8]) -> Step<Found> {

@@ -33,7 +33,8 @@ pub struct Stream {
     pub starved: bool,
 }
 
-/// Open streams by id. Ids of one role differ by two, so their halves spread evenly over a power of two.
+/// Open streams by id. Ids of one role differ by two, so their halves fill a power of two evenly; those of a long run are
+/// nearly all at home, which insertion and removal keep so ("Robin Hood").
 #[derive(Debug, Default)]
 pub struct Streams {
     places: Vec<Stream>,
@@ -58,6 +59,14 @@ impl Streams {
         self.places.iter_mut().filter(|stream| stream.id != 0)
     }
 
+    /// The first stream above `id` at or after `place`, which moves on. Removing streams may bring others before `place`.
+    pub fn above(&self, id: u32, place: &mut usize) -> Option<u32> {
+        let rest = self.places.get(*place..)?;
+        let skipped = rest.iter().position(|stream| stream.id > id);
+        *place += skipped.unwrap_or(rest.len());
+        skipped.map(|at| rest[at].id)
+    }
+
     #[inline]
     pub fn get(&self, id: u32) -> Option<&Stream> {
         self.find(id).map(|at| &self.places[at])
@@ -73,9 +82,18 @@ impl Streams {
         if (self.len + 1) * 2 > self.places.len() {
             self.grow();
         }
-        let mut at = self.home(stream.id);
+        let mask = self.places.len() - 1;
+        let mut stream = stream;
+        let (mut at, mut distance) = (self.home(stream.id), 0);
         while self.places[at].id != 0 {
-            at = (at + 1) & (self.places.len() - 1);
+            // The one farther from home stays, so that runs are in the order of their homes.
+            let here = self.distance(at);
+            if here < distance {
+                std::mem::swap(&mut self.places[at], &mut stream);
+                distance = here;
+            }
+            at = (at + 1) & mask;
+            distance += 1;
         }
         self.places[at] = stream;
         self.len += 1;
@@ -86,18 +104,14 @@ impl Streams {
         let mask = self.places.len() - 1;
         let removed = self.places[hole];
         self.len -= 1;
-        // Moves later streams of the same run back, so that no search stops early.
-        let mut at = hole;
+        // Moves those that are not at home one place back; the first that is at home ends the run.
         loop {
-            at = (at + 1) & mask;
-            if self.places[at].id == 0 {
+            let next = (hole + 1) & mask;
+            if self.places[next].id == 0 || self.distance(next) == 0 {
                 break;
             }
-            let home = self.home(self.places[at].id);
-            if (at.wrapping_sub(home) & mask) >= (at.wrapping_sub(hole) & mask) {
-                self.places[hole] = self.places[at];
-                hole = at;
-            }
+            self.places[hole] = self.places[next];
+            hole = next;
         }
         self.places[hole].id = 0;
         if self.len == 0 && self.places.len() > KEPT_CAPACITY {
@@ -120,13 +134,21 @@ impl Streams {
         }
         let mask = self.places.len() - 1;
         let mut at = self.home(id);
-        loop {
+        for distance in 0..=mask {
             match self.places[at].id {
-                0 => return None,
                 here if here == id => return Some(at),
+                0 => return None,
+                _ if self.distance(at) < distance => return None,
                 _ => at = (at + 1) & mask,
             }
         }
+        None
+    }
+
+    /// How far from its home the stream at `at` is.
+    #[inline]
+    fn distance(&self, at: usize) -> usize {
+        at.wrapping_sub(self.home(self.places[at].id)) & (self.places.len() - 1)
     }
 
     #[inline]
