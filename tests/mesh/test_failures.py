@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import signal
@@ -50,7 +51,7 @@ def broken() -> Iterator[Mesh]:
             "down", sys.executable, "-c", "import time; time.sleep(3600)", options=("--port", "8080", "--ready", "none")
         )
         for service in ("sick", "resetting", "slow", "closed"):
-            eventually(f"{service} is published", lambda service=service: mesh.ready(service))
+            eventually(f"{service} is published", functools.partial(mesh.ready, service))
         mesh.apply(REFUSING)
         mesh.apply(IMPATIENT)
         yield mesh

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import os
 import signal
@@ -221,6 +222,6 @@ def test_ten_meshes_at_once_do_not_meet(tmp_path: Path) -> None:
             (tmp_path / f"{number}" / "index.html").write_text(f"mesh {number}")
             made.run("web", sys.executable, "-m", "http.server", "8080", "--directory", str(tmp_path / f"{number}"))
         for number, made in enumerate(meshes):
-            eventually("web is published", lambda made=made: made.ready("web"))
+            eventually("web is published", functools.partial(made.ready, "web"))
             got = made.ask("client", curl.path, "-sS", "http://web:8080/", environment=curl.environment)
             assert got.stdout.decode() == f"mesh {number}", got.stderr

@@ -116,3 +116,80 @@ def test_a_name_that_does_not_exist_is_not_found(echo: tuple[Mesh, str]) -> None
     answer = mesh.ask("curl", curl.path, "-sS", "-m", "5", "http://nobody:8080/", environment=curl.environment)
 
     assert answer.returncode == 6, answer
+
+
+NGINX = """
+daemon off; pid {folder}/nginx.pid; error_log {folder}/error.log; worker_processes 2;
+events {{ worker_connections 512; }}
+http {{ access_log off; client_body_temp_path {folder}/body; proxy_temp_path {folder}/proxy; fastcgi_temp_path {folder}/f;
+uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s; client_max_body_size 100m;
+server {{ listen 0.0.0.0:{port}; root {folder}/www; location /put/ {{ dav_methods PUT; create_full_put_path on; }} }} }}
+"""
+
+
+@pytest.fixture(scope="module")
+def nginx(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mesh, str]]:
+    """nginx in the mesh as `static:8081` (as root its workers change to another user), and beside it without a mesh."""
+    program = need("nginx")
+    bases = []
+    for port in (8081, free_port()):
+        folder = tmp_path_factory.mktemp("nginx")
+        for parent in (folder, *folder.parents[:2]):
+            parent.chmod(0o755)
+        (folder / "www" / "put").mkdir(parents=True)
+        (folder / "www" / "put").chmod(0o777)
+        (folder / "www" / "file").write_bytes(bytes(range(256)) * 20_000)
+        (folder / "nginx.conf").write_text(NGINX.format(folder=folder, port=port))
+        bases.append(([program.path, "-p", str(folder), "-c", str(folder / "nginx.conf")], port))
+    mesh.serve("static", *bases[0][0], environment=program.environment)
+    with direct(bases[1][0], bases[1][1], program.environment):
+        yield mesh, f"http://127.0.0.1:{bases[1][1]}"
+
+
+FILES = {
+    "whole": ["{base}/file"],
+    "range": ["-r", "1000-1999", "{base}/file"],
+    "two ranges": ["-r", "0-9,20-29", "-o", "/dev/null", "{base}/file"],
+    "missing": ["{base}/nothing"],
+    "upload": ["-T", "{file}", "{base}/put/copy"],
+    "read back": ["{base}/put/copy"],
+    "not modified": ["-z", "2099-01-01", "{base}/file"],
+}
+
+
+@pytest.mark.parametrize("case", FILES)
+def test_nginx_serves_files_the_same(nginx: tuple[Mesh, str], case: str, tmp_path: Path) -> None:
+    mesh, base = nginx
+    curl = need("curl")
+    (tmp_path / "body").write_bytes(b"0123456789abcdef" * 300_000)
+
+    def command(url: str) -> list[str]:
+        words = [word.format(file=tmp_path / "body", base=url) for word in FILES[case]]
+        return [curl.path, "-sS", "-w", "%{http_code} %{size_download}", *words]
+
+    without = run_direct(command(base), curl.environment)
+    through = mesh.ask("curl", *command("http://static:8081"), environment=curl.environment)
+
+    same(without, through)
+
+
+def test_curl_speaks_http2_with_prior_knowledge(mesh: Mesh) -> None:
+    node, curl = need("node"), need("curl")
+    mesh.serve("two", node.path, str(Path(ECHO).with_name("h2.mjs")), "8082")
+
+    words = ["-sS", "--http2-prior-knowledge", "-w", "%{http_version} %{http_code}", "http://two:8082/"]
+    through = mesh.ask("curl", curl.path, *words, environment=curl.environment)
+
+    assert through.stdout == b"hello over two\n2 200", through.stderr
+
+
+def test_the_hosts_loopback_is_reached_only_with_the_flag(mesh: Mesh) -> None:
+    node, curl = need("node"), need("curl")
+    port = free_port()
+    words = ["-sS", "-m", "5", "-o", "/dev/null", "-w", "%{http_code}", f"http://127.0.0.1:{port}/"]
+    with direct([node.path, ECHO, str(port)], port):
+        allowed = mesh.ask("curl", curl.path, *words, environment=curl.environment, options=("--host-port", str(port)))
+        refused = mesh.ask("curl", curl.path, *words, environment=curl.environment)
+
+    assert allowed.stdout == b"200", allowed.stderr
+    assert refused.returncode == 7
