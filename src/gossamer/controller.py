@@ -427,11 +427,15 @@ class _Problems:
             self._found[subject] = problems
 
     def all(self) -> list[InvalidResource]:
-        return [
-            InvalidResource(Where(subject), "", line.removeprefix(f"{subject}: "))
-            for subject, lines in self._found.items()
-            for line in lines
-        ]
+        return [_problem(subject, line) for subject, lines in self._found.items() for line in lines]
+
+
+def _problem(subject: str, said: str) -> InvalidResource:
+    """From "FILE:LINE: message", as sources say it, with the place told once."""
+    place, _, message = said.removeprefix(f"{subject}:").partition(": ")
+    if place.isdecimal() and message:
+        return InvalidResource(Where(subject, int(place)), "", message)
+    return InvalidResource(Where(subject), "", said.removeprefix(f"{subject}: "))
 
 
 class _Forget:
