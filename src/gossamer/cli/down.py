@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-
 import click
 
 from gossamer.cli.errors import CliError, Exit
@@ -30,17 +28,15 @@ def command(settings: Settings) -> None:
     admin = session.admin()
     try:
         status = admin.status()
+        process = controlplane.Process(status.pid)
         admin.shutdown()
     except CliError as error:
         if error.code is not Exit.UNREACHABLE:
             raise
         click.echo(f"no control plane runs for mesh {paths.mesh}")
         return
-    deadline = time.monotonic() + STOP_SECONDS
-    while controlplane.accepts(paths.admin_socket) or paths.ready.exists():
-        if time.monotonic() > deadline:
-            raise CliError(f"the control plane (process {status.pid}) has not ended; its log is {paths.log}")
-        time.sleep(0.02)
+    if not process.ended(within=STOP_SECONDS):
+        raise CliError(f"the control plane (process {status.pid}) has not ended; its log is {paths.log}")
     click.echo(f"the control plane of mesh {paths.mesh} has stopped")
     running = [one for one in status.workloads if one.connected]
     if running:

@@ -172,13 +172,12 @@ class Stage:
 
     def _down(self) -> None:
         try:
+            process = controlplane.Process(self.session.admin().status().pid)
             self.session.admin().shutdown()
         except CliError:
+            # It has ended already.
             return
-        deadline = time.monotonic() + END_SECONDS
-        paths = self.session.paths
-        while (controlplane.accepts(paths.admin_socket) or paths.ready.exists()) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        process.ended(within=END_SECONDS)
 
 
 def _last_line(file: Path) -> str:
