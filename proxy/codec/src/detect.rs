@@ -1,7 +1,7 @@
 //! Which protocol the first bytes of a connection are.
 
 use crate::h2::PREFACE;
-use crate::text::{is_target, is_token};
+use crate::text::{eq_ignore_case, is_token};
 
 /// What is known so far.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,46 +25,68 @@ const COMMON: [&[u8]; 8] = [b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIO
 
 /// Looks at the first bytes without using any. Never asks for more than 8 KiB.
 ///
-/// HTTP/1 is a common method and a path, or any whole line that ends in ` HTTP/1.` and a digit.
+/// HTTP/1 is a common method and a path, or any line whose third word begins with `HTTP/`. Words may be parted by what
+/// only careless servers take for a space: such a line is for the parser to refuse, because carried as it is it could
+/// bring such a server fields that only sidecars set (security A-35).
 pub fn detect(input: &[u8]) -> Detected {
     let common = input.len().min(PREFACE.len());
     if input[..common] == PREFACE[..common] {
         return if common == PREFACE.len() { Detected::Http2 } else { Detected::More };
     }
-    // An empty line before the request is allowed by RFC 9112 2.2.
-    let input = match input {
-        [b'\r', b'\n', rest @ ..] => rest,
-        [b'\r'] => return Detected::More,
-        _ => input,
-    };
-    let method = input.iter().take(MAX_METHOD + 1).take_while(|b| is_token(**b)).count();
-    match input.get(method) {
-        _ if method > MAX_METHOD => Detected::Opaque,
-        None => Detected::More,
-        Some(b' ') if method > 0 => line(input, method),
-        Some(_) => Detected::Opaque,
+    let full = input.len() >= MAX_LINE;
+    let input = &input[..input.len().min(MAX_LINE)];
+    match line(input) {
+        Detected::More if full => Detected::Opaque,
+        verdict => verdict,
     }
 }
 
-/// `input` starts with a method and a space.
-fn line(input: &[u8], method: usize) -> Detected {
-    if input.get(method + 1) == Some(&b'/') && COMMON.contains(&&input[..method]) {
-        return Detected::Http1;
-    }
-    let rest = &input[method + 1..input.len().min(MAX_LINE)];
-    let target = rest.iter().take_while(|b| is_target(**b)).count();
-    let version = &rest[target..];
-    const TAIL: &[u8; 8] = b" HTTP/1.";
-    let known = version.len().min(TAIL.len());
-    if version[..known] != TAIL[..known] || (target == 0 && !version.is_empty()) {
+fn line(input: &[u8]) -> Detected {
+    // An empty line before the request is allowed by RFC 9112 2.2.
+    let start = input.iter().take_while(|b| is_blank(**b) || matches!(b, b'\r' | b'\n')).count();
+    let method = input[start..].iter().take(MAX_METHOD + 1).take_while(|b| is_token(**b)).count();
+    if method > MAX_METHOD {
         return Detected::Opaque;
     }
-    match version.get(TAIL.len()..) {
-        None | Some([] | [_] | [_, b'\r']) if input.len() >= MAX_LINE => Detected::Opaque,
-        Some([b'0'..=b'9', b'\r', b'\n', ..] | [b'0'..=b'9', b'\n', ..]) => Detected::Http1,
-        None | Some([] | [b'0'..=b'9'] | [b'0'..=b'9', b'\r']) => Detected::More,
-        Some(_) => Detected::Opaque,
+    let target = match word(input, start + method) {
+        Ok(target) if method > 0 => target,
+        Ok(_) => return Detected::Opaque,
+        Err(verdict) => return verdict,
+    };
+    if input[target] == b'/' && COMMON.contains(&&input[start..start + method]) {
+        return Detected::Http1;
     }
+    let end = input[target..].iter().take_while(|b| !is_blank(**b) && !matches!(b, b'\r' | b'\n')).count();
+    let version = match word(input, target + end) {
+        Ok(version) => &input[version..],
+        Err(verdict) => return verdict,
+    };
+    const NAME: &[u8; 5] = b"HTTP/";
+    let known = version.len().min(NAME.len());
+    match eq_ignore_case(&version[..known], &NAME[..known]) {
+        true if known == NAME.len() => Detected::Http1,
+        true => Detected::More,
+        false => Detected::Opaque,
+    }
+}
+
+/// Where the next word of the line begins, behind the blanks at `at`. `Err`: not known yet, or there are none.
+fn word(input: &[u8], at: usize) -> Result<usize, Detected> {
+    let mut next = at;
+    loop {
+        match &input[next..] {
+            [] | [b'\r'] => return Err(Detected::More),
+            [b'\n', ..] | [b'\r', b'\n', ..] => return Err(Detected::Opaque),
+            [byte, ..] if *byte == b'\r' || is_blank(*byte) => next += 1,
+            _ if next == at => return Err(Detected::Opaque),
+            _ => return Ok(next),
+        }
+    }
+}
+
+/// What some server takes for white space inside a line.
+fn is_blank(byte: u8) -> bool {
+    matches!(byte, b' ' | b'\t' | 0x0b | 0x0c | 0x1c..=0x1f | 0x85 | 0xa0)
 }
 
 #[cfg(test)]
@@ -81,14 +103,32 @@ mod tests {
     }
 
     #[test]
-    fn other_methods_need_a_whole_line() {
-        assert_eq!(detect(b"PROPFIND /x HTTP/1.1"), Detected::More);
+    fn other_methods_need_a_version() {
+        assert_eq!(detect(b"PROPFIND /x HTTP"), Detected::More);
         assert_eq!(detect(b"PROPFIND /x HTTP/1.1\r\n"), Detected::Http1);
         assert_eq!(detect(b"GET http://a/ HTTP/1.0\r\n"), Detected::Http1);
         assert_eq!(detect(b"CONNECT a:1 HTTP/1.1\r\n"), Detected::Http1);
         assert_eq!(detect(b"EHLO example.com\r\n"), Detected::Opaque);
         assert_eq!(detect(b"PING\r\n"), Detected::Opaque);
-        assert_eq!(detect(b"X y HTTP/2.0\r\n"), Detected::Opaque);
+        assert_eq!(detect(b"X y SIP/2.0\r\n"), Detected::Opaque);
+        assert_eq!(detect(b"get key\r\n"), Detected::Opaque);
+    }
+
+    #[test]
+    fn what_a_careless_server_would_take_for_http_is_for_the_parser_to_refuse() {
+        for line in [
+            &b"GET\t/x HTTP/1.1"[..],
+            b" GET /x HTTP/1.1",
+            b"\nGET /x HTTP/1.1",
+            b"GET  /x HTTP/1.1",
+            b"GET\r/x\rHTTP/1.1",
+            b"ANY\x0b/x\xa0HTTP/1.1",
+            b"ANY /\xff http/1.1",
+            b"ANY /x HTTP/2.0",
+            b"GET\t/x\r\n",
+        ] {
+            assert_eq!(detect(line), Detected::Http1, "{}", line.escape_ascii());
+        }
     }
 
     #[test]
@@ -97,10 +137,10 @@ mod tests {
             &b"\x16\x03\x01"[..],
             b"\0\0\0\x08",
             b"*1\r\n$4\r\nPING\r\n",
-            b" ",
             b"SSH-2.0-OpenSSH_9\r\n",
             b"{",
-            b"GET\t/",
+            b" {",
+            b"\x1f\x8b\x08",
         ] {
             assert_eq!(detect(bytes), Detected::Opaque, "{}", bytes.escape_ascii());
         }
@@ -112,7 +152,7 @@ mod tests {
             assert_eq!(detect(&PREFACE[..cut]), Detected::More);
         }
         assert_eq!(detect(PREFACE), Detected::Http2);
-        assert_eq!(detect(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"), Detected::Opaque);
+        assert_eq!(detect(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\rX"), Detected::Http1);
     }
 
     #[test]
