@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use codec::detect::Detected;
 use control::handover::Ask;
 use rules::inbound::{Protocol, Refusal, ServerPolicy, authorize_connection};
 use rules::meta::Meta;
@@ -91,8 +92,14 @@ impl Engine {
         }
     }
 
-    pub fn declares_http1(&self, port: u16) -> bool {
-        matches!(self.inbound_policy(port), Answer::Known(policy) if matches!(policy.protocol, Protocol::Http1(_)))
+    /// What the port's policy says is spoken there; whatever else comes, that protocol's parser refuses.
+    pub fn declared(&self, port: u16) -> Option<Detected> {
+        let Answer::Known(policy) = self.inbound_policy(port) else { return None };
+        match policy.protocol {
+            Protocol::Http1(_) => Some(Detected::Http1),
+            Protocol::Http2(_) | Protocol::Grpc(_) => Some(Detected::Http2),
+            Protocol::Detect { .. } | Protocol::Opaque | Protocol::Tls => None,
+        }
     }
 
     /// A failure never replaces a policy that was good. Open connections are decided again.

@@ -328,10 +328,7 @@ fn decide(engine: &mut Engine, id: ConnId, detected: Option<Detected>) {
     let Some(intake) = get(engine, id) else { return };
     let Some(side) = intake.side.clone() else { return };
     let (step, mesh, front) = (intake.step, intake.session.is_some(), intake.way == Way::Front);
-    let declared_http1 = match &side {
-        Side::Inbound(called) => engine.declares_http1(called.local.port()),
-        _ => false,
-    };
+    let passed = intake.tls == ClientTls::Passthrough;
     let opaque = matches!(detected, None | Some(Detected::Opaque | Detected::More));
     if opaque && (step == Step::Refuse || front) {
         return engine.later(Task::Reset(id));
@@ -340,7 +337,11 @@ fn decide(engine: &mut Engine, id: ConnId, detected: Option<Detected>) {
     if let Some(intake) = get(engine, id) {
         intake.step = Step::Decided;
     }
-    match detected {
+    let declared = match &side {
+        Side::Inbound(called) if opaque => engine.declared(called.local.port()),
+        _ => None,
+    };
+    match declared.filter(|protocol| !passed || *protocol == Detected::Http1).or(detected) {
         Some(Detected::Http1) if !front => engine.hand_over(id, http1::Server::driver(side)),
         Some(Detected::Http2) => {
             let driver = Http2::server(side, mesh, front);
@@ -348,7 +349,6 @@ fn decide(engine: &mut Engine, id: ConnId, detected: Option<Detected>) {
             engine.hand_over(id, driver);
         }
         _ if front => engine.later(Task::Reset(id)),
-        _ if declared_http1 => engine.hand_over(id, http1::Server::driver(side)),
         _ => opaque::begin(engine, id, side),
     }
 }
