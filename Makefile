@@ -45,6 +45,10 @@ mesh: $(VENV)/ready $(PROXY) gauge ## real control plane, real sidecars, real pr
 	$(call say,mesh tests)
 	$(BIN)/python -m tests.mesh.programs
 	$(BIN)/pytest tests/mesh tests/gates -rs
+ifeq ($(shell id -u),0)
+	$(call say,mesh tests as an ordinary user)
+	$(BIN)/python -m tests.mesh.ordinary $(BIN)/pytest tests/mesh -rs -p no:cacheprovider
+endif
 
 gauge: ## the pair of sidecars whose system calls, allocations and instructions tests/gates counts
 	$(call say,gauge (release))

@@ -55,7 +55,10 @@ def main() -> None:
         os.execvp(command[0], command)
     home, aside = tempfile.mkdtemp(prefix="gossamer-home-"), tempfile.mkdtemp(prefix="gossamer-way-")
     os.chown(home, USER, USER)
-    setup = "set -e; mount --make-rprivate /; " + "; ".join(shell_lines(needed(), aside) or ["true"])
+    account = Path(aside) / "passwd"
+    account.write_text(f"{Path('/etc/passwd').read_text()}ordinary:x:{USER}:{USER}::{home}:/bin/sh\n")
+    lines = ["set -e", "mount --make-rprivate /", f"mount --bind {account} /etc/passwd", *shell_lines(needed(), aside)]
+    setup = "; ".join(lines)
     drop = f'exec setpriv --reuid={USER} --regid={USER} --clear-groups --inh-caps=-all "$@"'
     environment = {**os.environ, "HOME": home, "USER": "ordinary", "PYTHONDONTWRITEBYTECODE": "1"}
     for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
