@@ -155,9 +155,11 @@ def _live_table(rows: Sequence[Row], by_edge: bool, wide: bool) -> Table:
 
     columns = [*COLUMNS[:1], OTHER, *COLUMNS[1:]] if by_edge else COLUMNS
     shown = [column for column in columns if wide or not column.wide]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
     for column in shown:
-        table.add_column(column.title, justify="right" if column.right else "left", no_wrap=True)
+        # What a terminal is too narrow for is folded in the one column that holds sentences.
+        title, words = column.title.removeprefix("LATENCY_"), column.title == "FAILURES"
+        table.add_column(title, justify="right" if column.right else "left", no_wrap=not words, overflow="fold")
     for row in rows:
         table.add_row(*(column.text(row) for column in shown))
     return table
