@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossamer.api.encode import common, destination, inbound, names, outbound
+from gossamer.api.encode import destination, inbound, names, outbound, parts
 from gossamer.compile import compile
 from gossamer.model.kinds import Object
 from gossamer.model.proxy_config import EndpointSet, InboundConfig, NamesTable, OutboundConfig, ProfileConfig
@@ -22,16 +22,16 @@ def test_encode_then_decode_is_identity(world: list[Object], subscription: Subsc
     match config:
         case InboundConfig():
             server = inbound.server(config)
-            assert inbound_pb2.Server.FromString(common.serialize(server)) == server
+            assert inbound_pb2.Server.FromString(parts.serialize(server)) == server
         case OutboundConfig():
             policy = outbound.policy(config)
-            assert outbound_pb2.OutboundPolicy.FromString(common.serialize(policy)) == policy
+            assert outbound_pb2.OutboundPolicy.FromString(parts.serialize(policy)) == policy
         case ProfileConfig():
             profile = destination.profile(config)
-            assert destination_pb2.DestinationProfile.FromString(common.serialize(profile)) == profile
+            assert destination_pb2.DestinationProfile.FromString(parts.serialize(profile)) == profile
         case NamesTable():
             table = names.table(config)
-            assert names_pb2.NamesTable.FromString(common.serialize(table)) == table
+            assert names_pb2.NamesTable.FromString(parts.serialize(table)) == table
         case _:
             pass
 
@@ -40,9 +40,9 @@ def test_encode_then_decode_is_identity(world: list[Object], subscription: Subsc
 def test_equal_configurations_are_equal_bytes(world: list[Object], subscription: Subscription) -> None:
     one, other = (compile(Snapshot().changed(order), subscription) for order in (world, world[::-1]))
     if isinstance(one, InboundConfig) and isinstance(other, InboundConfig):
-        assert common.serialize(inbound.server(one)) == common.serialize(inbound.server(other))
+        assert parts.serialize(inbound.server(one)) == parts.serialize(inbound.server(other))
     if isinstance(one, OutboundConfig) and isinstance(other, OutboundConfig):
-        assert common.serialize(outbound.policy(one)) == common.serialize(outbound.policy(other))
+        assert parts.serialize(outbound.policy(one)) == parts.serialize(outbound.policy(other))
 
 
 @given(st.lists(worlds, min_size=1, max_size=4), sources, name_targets)

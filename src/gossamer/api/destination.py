@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError
 
 from gossamer.api import caller, target
-from gossamer.api.encode import common, destination
+from gossamer.api.encode import destination, parts
 from gossamer.api.watches import Answer, Watches
 from gossamer.kit.grpc.server import Closer, Context, Method, Stream, Streaming
 from gossamer.kit.grpc.status import Code, Status
@@ -45,9 +45,9 @@ def _updates(sent: Answer | None, new: Answer) -> list[bytes]:
     """The difference between two whole sets; a service that has gone says so before the stream ends."""
     before = sent.value if sent is not None and isinstance(sent.value, EndpointSet) else None
     if isinstance(new.value, EndpointSet):
-        return [common.serialize(one) for one in destination.updates(before, new.value)]
+        return [parts.serialize(one) for one in destination.updates(before, new.value)]
     if before is not None and isinstance(new.value, NotFound):
-        return [common.serialize(destination.gone())]
+        return [parts.serialize(destination.gone())]
     return []
 
 
@@ -59,7 +59,7 @@ def encode_profile(sent: Answer | None, new: Answer) -> list[bytes]:
 
 def _profile(value: object) -> bytes:
     assert isinstance(value, ProfileConfig)
-    return common.serialize(destination.profile(value))
+    return parts.serialize(destination.profile(value))
 
 
 def _asked(request: bytes, context: Context, state: State) -> tuple[Source, Target]:

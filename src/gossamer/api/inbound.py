@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError
 
 from gossamer.api import caller
-from gossamer.api.encode import common, inbound
+from gossamer.api.encode import inbound, parts
 from gossamer.api.watches import Answer, Watches
 from gossamer.kit.grpc.server import Closer, Context, Method, Stream, Streaming, Unary
 from gossamer.kit.grpc.status import Code, Status
@@ -38,7 +38,7 @@ def encode(sent: Answer | None, new: Answer) -> list[bytes]:
 
 def _bytes(value: object) -> bytes:
     assert isinstance(value, InboundConfig)
-    return common.serialize(inbound.server(value))
+    return parts.serialize(inbound.server(value))
 
 
 def _asked(request: bytes, context: Context, state: State) -> Inbound:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError
 
 from gossamer.api import caller
-from gossamer.api.encode import common, names
+from gossamer.api.encode import names, parts
 from gossamer.api.watches import Answer, Watches
 from gossamer.kit.grpc.server import Closer, Context, Method, Stream, Streaming
 from gossamer.kit.grpc.status import Code, Status
@@ -38,4 +38,4 @@ def encode(sent: Answer | None, new: Answer) -> list[bytes]:
 
 def _bytes(value: object) -> bytes:
     assert isinstance(value, NamesTable)
-    return common.serialize(names.table(value))
+    return parts.serialize(names.table(value))

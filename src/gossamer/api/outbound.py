@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError
 
 from gossamer.api import caller, target
-from gossamer.api.encode import common, outbound
+from gossamer.api.encode import outbound, parts
 from gossamer.api.watches import Answer, Watches
 from gossamer.kit.grpc.server import Closer, Context, Method, Stream, Streaming, Unary
 from gossamer.kit.grpc.status import Code, Status
@@ -37,7 +37,7 @@ def encode(sent: Answer | None, new: Answer) -> list[bytes]:
 
 def _bytes(value: object) -> bytes:
     assert isinstance(value, OutboundConfig)
-    return common.serialize(outbound.policy(value))
+    return parts.serialize(outbound.policy(value))
 
 
 def _asked(request: bytes, context: Context, state: State) -> Outbound:

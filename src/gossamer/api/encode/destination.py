@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gossamer.api.encode import common
+from gossamer.api.encode import parts
 from gossamer.model.names import is_uri
 from gossamer.model.proxy_config import Endpoint, EndpointSet, ProfileConfig, Tls
 from gossamer.pb.linkerd import destination_pb2
@@ -14,7 +14,7 @@ CHUNK = 2_000
 # How a dead peer is noticed on a link without traffic (reference §3.2).
 _MESH_LINK = destination_pb2.Http2ClientParams(
     keep_alive=destination_pb2.Http2ClientParams.KeepAlive(
-        interval=common.duration(10_000), timeout=common.duration(3_000), while_idle=True
+        interval=parts.duration(10_000), timeout=parts.duration(3_000), while_idle=True
     )
 )
 
@@ -42,7 +42,7 @@ def updates(sent: EndpointSet | None, new: EndpointSet) -> list[destination_pb2.
         for start in range(0, len(added), CHUNK)
     ]
     if gone:
-        addresses = [common.tcp(address, port) for address, port in gone]
+        addresses = [parts.tcp(address, port) for address, port in gone]
         messages.append(_Update(remove=destination_pb2.AddrSet(addrs=addresses)))
     return messages
 
@@ -54,7 +54,7 @@ def gone() -> destination_pb2.Update:
 
 def weighted_address(endpoint: Endpoint) -> destination_pb2.WeightedAddr:
     return destination_pb2.WeightedAddr(
-        addr=common.tcp(endpoint.address, endpoint.port),
+        addr=parts.tcp(endpoint.address, endpoint.port),
         weight=endpoint.weight,
         metric_labels=endpoint.labels,
         tls_identity=_tls(endpoint.tls) if endpoint.tls else None,
@@ -63,7 +63,7 @@ def weighted_address(endpoint: Endpoint) -> destination_pb2.WeightedAddr:
         if endpoint.authority_override
         else None,
         http2=_MESH_LINK if endpoint.tls else None,
-        resource_ref=common.meta(endpoint.meta) if endpoint.meta else None,
+        resource_ref=parts.meta(endpoint.meta) if endpoint.meta else None,
     )
 
 
@@ -92,10 +92,10 @@ def profile(config: ProfileConfig) -> destination_pb2.DestinationProfile:
         fully_qualified_name=config.name,
         opaque_protocol=config.opaque,
         retry_budget=destination_pb2.RetryBudget(
-            retry_ratio=budget.ratio, min_retries_per_second=budget.per_second, ttl=common.duration(budget.ttl)
+            retry_ratio=budget.ratio, min_retries_per_second=budget.per_second, ttl=parts.duration(budget.ttl)
         )
         if budget
         else None,
         endpoint=weighted_address(config.endpoint) if config.endpoint else None,
-        parent_ref=common.meta(config.parent) if config.parent else None,
+        parent_ref=parts.meta(config.parent) if config.parent else None,
     )

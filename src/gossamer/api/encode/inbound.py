@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gossamer.api.encode import common
+from gossamer.api.encode import parts
 from gossamer.model.authorization import Network
 from gossamer.model.names import Default, Meta, Resource
 from gossamer.model.proxy_config import (
@@ -40,7 +40,7 @@ def _protocol(protocol: InboundProtocol) -> inbound_pb2.ProxyProtocol:
     kinds = inbound_pb2.ProxyProtocol
     match protocol:
         case DetectInbound(timeout, routes):
-            return kinds(detect=kinds.Detect(timeout=common.duration(timeout), http_routes=_routes(routes)))
+            return kinds(detect=kinds.Detect(timeout=parts.duration(timeout), http_routes=_routes(routes)))
         case Http1Inbound(routes):
             return kinds(http1=kinds.Http1(routes=_routes(routes)))
         case Http2Inbound(routes):
@@ -57,11 +57,11 @@ def _routes(routes: Iterable[InboundRoute]) -> list[inbound_pb2.HttpRoute]:
     return [
         _HttpRoute(
             metadata=_unplaced(route.meta),
-            hosts=common.hosts(route.hosts),
+            hosts=parts.hosts(route.hosts),
             authorizations=[_authorization(one) for one in route.authorizations],
             rules=[
                 _HttpRoute.Rule(
-                    matches=[common.match(one) for one in rule.matches],
+                    matches=[parts.match(one) for one in rule.matches],
                     filters=[kept for one in rule.filters if (kept := _filter(one)) is not None],
                 )
                 for rule in route.rules
@@ -80,9 +80,9 @@ def _grpc_route(route: InboundRoute) -> inbound_pb2.GrpcRoute:
 def _filter(wanted: Filter) -> inbound_pb2.HttpRoute.Filter | None:
     match wanted:
         case RequestHeaders(modifier):
-            return _HttpRoute.Filter(request_header_modifier=common.request_headers(modifier))
+            return _HttpRoute.Filter(request_header_modifier=parts.request_headers(modifier))
         case Redirect():
-            return _HttpRoute.Filter(redirect=common.redirect(wanted))
+            return _HttpRoute.Filter(redirect=parts.redirect(wanted))
         case ResponseHeaders() | Fail():
             # The inbound contract has no place for the first; the second is only made for outbound backends.
             return None
@@ -98,8 +98,8 @@ def _authorization(one: Authorization) -> inbound_pb2.Authz:
 
 
 def _network(block: Network) -> inbound_pb2.Network:
-    excepted = {"except": [common.network(one) for one in block.excepted]}
-    return inbound_pb2.Network(net=common.network(block.cidr), **excepted)
+    excepted = {"except": [parts.network(one) for one in block.excepted]}
+    return inbound_pb2.Network(net=parts.network(block.cidr), **excepted)
 
 
 def _clients(clients: Unauthenticated | Identities) -> inbound_pb2.Authn:
@@ -129,5 +129,5 @@ def _labels(about: Meta) -> dict[str, str]:
 def _unplaced(about: Meta, lower: bool = False) -> meta_pb2.Metadata:
     """Without the namespace, which is the workload's own; the kinds of authorizations are written in lower case."""
     if not isinstance(about, Resource):
-        return common.meta(about)
-    return common.meta(Resource(about.group, about.kind.lower() if lower else about.kind, "", about.name))
+        return parts.meta(about)
+    return parts.meta(Resource(about.group, about.kind.lower() if lower else about.kind, "", about.name))

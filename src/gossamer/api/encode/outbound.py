@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gossamer.api.encode import common, destination
+from gossamer.api.encode import destination, parts
 from gossamer.model.proxy_config import (
     Backend,
     Balance,
@@ -33,7 +33,7 @@ _Opaque = outbound_pb2.OpaqueRoute
 
 
 def policy(config: OutboundConfig) -> outbound_pb2.OutboundPolicy:
-    return outbound_pb2.OutboundPolicy(protocol=_protocol(config.protocol), metadata=common.meta(config.meta))
+    return outbound_pb2.OutboundPolicy(protocol=_protocol(config.protocol), metadata=parts.meta(config.meta))
 
 
 def _protocol(protocol: OutboundProtocol) -> outbound_pb2.ProxyProtocol:
@@ -42,7 +42,7 @@ def _protocol(protocol: OutboundProtocol) -> outbound_pb2.ProxyProtocol:
         case DetectOutbound(timeout, opaque, http1, http2):
             return kinds(
                 detect=kinds.Detect(
-                    timeout=common.duration(timeout),
+                    timeout=parts.duration(timeout),
                     opaque=kinds.Opaque(routes=[_opaque(opaque)]),
                     http1=kinds.Http1(routes=_routes(http1)),
                     http2=kinds.Http2(routes=_routes(http2)),
@@ -59,8 +59,8 @@ def _protocol(protocol: OutboundProtocol) -> outbound_pb2.ProxyProtocol:
 def _routes(routes: Iterable[OutboundRoute]) -> list[outbound_pb2.HttpRoute]:
     return [
         _Http(
-            metadata=common.meta(route.meta),
-            hosts=common.hosts(route.hosts),
+            metadata=parts.meta(route.meta),
+            hosts=parts.hosts(route.hosts),
             rules=[_rule(rule) for rule in route.rules],
         )
         for route in routes
@@ -69,31 +69,31 @@ def _routes(routes: Iterable[OutboundRoute]) -> list[outbound_pb2.HttpRoute]:
 
 def _rule(rule: OutboundRule) -> outbound_pb2.HttpRoute.Rule:
     return _Http.Rule(
-        matches=[common.match(one) for one in rule.matches],
+        matches=[parts.match(one) for one in rule.matches],
         filters=[_filter(one) for one in rule.filters],
         backends=_distribution(rule.backends),
         # Older proxies read this field only.
-        requestTimeout=common.optional_duration(rule.timeouts.request),
+        requestTimeout=parts.optional_duration(rule.timeouts.request),
         timeouts=_timeouts(rule.timeouts),
     )
 
 
 def _timeouts(timeouts: Timeouts) -> http_route_pb2.Timeouts:
     return http_route_pb2.Timeouts(
-        request=common.optional_duration(timeouts.request),
-        response=common.optional_duration(timeouts.response),
-        idle=common.optional_duration(timeouts.idle),
+        request=parts.optional_duration(timeouts.request),
+        response=parts.optional_duration(timeouts.response),
+        idle=parts.optional_duration(timeouts.idle),
     )
 
 
 def _filter(wanted: Filter) -> outbound_pb2.HttpRoute.Filter:
     match wanted:
         case RequestHeaders(modifier):
-            return _Http.Filter(request_header_modifier=common.request_headers(modifier))
+            return _Http.Filter(request_header_modifier=parts.request_headers(modifier))
         case ResponseHeaders(modifier):
-            return _Http.Filter(response_header_modifier=common.response_headers(modifier))
+            return _Http.Filter(response_header_modifier=parts.response_headers(modifier))
         case Redirect():
-            return _Http.Filter(redirect=common.redirect(wanted))
+            return _Http.Filter(redirect=parts.redirect(wanted))
         case Fail(status, message):
             return _Http.Filter(failure_injector=http_route_pb2.HttpFailureInjector(status=status, message=message))
 
@@ -117,7 +117,7 @@ def _share(one: RouteBackend) -> outbound_pb2.HttpRoute.RouteBackend:
 def _opaque(route: OpaqueRoute) -> outbound_pb2.OpaqueRoute:
     filters = [_Opaque.Filter(forbidden=opaque_route_pb2.Forbidden())] if route.forbidden else []
     rule = _Opaque.Rule(backends=_opaque_distribution(route.backends), filters=filters)
-    return _Opaque(metadata=common.meta(route.meta), rules=[rule])
+    return _Opaque(metadata=parts.meta(route.meta), rules=[rule])
 
 
 def _opaque_distribution(to: Distribution) -> outbound_pb2.OpaqueRoute.Distribution:
@@ -140,9 +140,9 @@ def _opaque_distribution(to: Distribution) -> outbound_pb2.OpaqueRoute.Distribut
 
 def _backend(backend: Backend) -> outbound_pb2.Backend:
     message = outbound_pb2.Backend(
-        metadata=common.meta(backend.meta),
+        metadata=parts.meta(backend.meta),
         queue=outbound_pb2.Queue(
-            capacity=backend.queue.capacity, failfast_timeout=common.duration(backend.queue.failfast)
+            capacity=backend.queue.capacity, failfast_timeout=parts.duration(backend.queue.failfast)
         ),
     )
     match backend.to:
@@ -158,5 +158,5 @@ def _backend(backend: Backend) -> outbound_pb2.Backend:
 def _balance(to: Balance) -> outbound_pb2.Backend.BalanceP2c:
     kinds = outbound_pb2.Backend
     found = kinds.EndpointDiscovery(dst=kinds.EndpointDiscovery.DestinationGet(path=to.authority))
-    ewma = kinds.BalanceP2c.PeakEwma(default_rtt=common.duration(to.default_rtt), decay=common.duration(to.decay))
+    ewma = kinds.BalanceP2c.PeakEwma(default_rtt=parts.duration(to.default_rtt), decay=parts.duration(to.decay))
     return kinds.BalanceP2c(discovery=found, peak_ewma=ewma)
