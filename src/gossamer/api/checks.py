@@ -86,7 +86,7 @@ def data_plane(view: View, sidecars: Mapping[Key, Sidecar], generation: int, now
     )
     yield _listed(
         Check(where, "workloads are ready"),
-        [one for one in workloads if one.service and not one.ready],
+        [one for one in workloads if one.ports and not one.ready],
         WARNING,
         "the program does not listen (yet): `gossamer describe WORKLOAD`",
     )

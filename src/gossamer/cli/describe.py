@@ -114,7 +114,8 @@ def lines(found: DescribeResponse, now: float) -> Iterator[str]:
 
 
 def _workload(workload: Workload, now: float) -> Iterator[str]:
-    ready = "ready" if workload.ready else "not ready: it does not listen"
+    deaf = "not ready: it does not listen" if workload.ports else "a client: it listens on nothing"
+    ready = "ready" if workload.ready else deaf
     yield f"Workload {workload.namespace}/{workload.name}  ({ready})"
     yield f"  Identity     {workload.identity}"
     yield f"  Certificate  {certificate_words(workload, now)}"

@@ -19,9 +19,13 @@ if TYPE_CHECKING:
     from gossamer.pb.v1.admin_pb2 import EdgesResponse, MeshEdge, Workload
 
 
+# Columns that a live table gives up first.
+NARROW = 100
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A service's traffic; `meshed` is ready of all its workloads."""
+    """A service's traffic; `meshed` is how many of its workloads have their sidecar."""
 
     namespace: str
     name: str
@@ -106,9 +110,9 @@ class View:
 
 
 def meshed(workloads: Sequence[Workload], namespace: str, name: str) -> str:
-    """`2/2`: ready workloads of a service and all of them; empty for what is not in the mesh."""
+    """`2/2`: workloads of a service whose sidecar is connected and all of them; empty for what is not in the mesh."""
     mine = [one for one in workloads if one.namespace == namespace and name in (one.service, one.name)]
-    return f"{sum(one.ready for one in mine)}/{len(mine)}" if mine else ""
+    return f"{sum(one.connected for one in mine)}/{len(mine)}" if mine else ""
 
 
 def row_json(row: Row) -> dict[str, Any]:
@@ -143,18 +147,21 @@ def _follow(admin: Admin, view: View, window: int, wide: bool) -> None:
 
     from gossamer.cli import live
 
-    with live.follow(Console()) as display:
+    console = Console()
+    with live.follow(console) as display:
         for response in admin.watch_edges(1000, window, view.group):
             rows = view.rows(response, list(admin.status().workloads))
-            display.update(_live_table(rows, not view.group, wide), refresh=True)
+            display.update(_live_table(rows, not view.group, wide, console.width), refresh=True)
 
 
-def _live_table(rows: Sequence[Row], by_edge: bool, wide: bool) -> Table:
+def _live_table(rows: Sequence[Row], by_edge: bool, wide: bool, width: int) -> Table:
     from rich import box
     from rich.table import Table
 
     columns = [*COLUMNS[:1], OTHER, *COLUMNS[1:]] if by_edge else COLUMNS
     shown = [column for column in columns if wide or not column.wide]
+    if width < NARROW:
+        shown = [column for column in shown if column.title not in ("NAMESPACE", "TCP_CONN")]
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 2, 0, 0), show_edge=False)
     for column in shown:
         # What a terminal is too narrow for is folded in the one column that holds sentences.
