@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ import pytest
 
 from gossamer.pb.linkerd import destination_pb2, inbound_pb2, net_pb2, outbound_pb2
 from gossamer.pb.v1 import names_pb2
+from gossamer.standalone import first_keys
 
 ROOT = Path(__file__).resolve().parents[2]
 SERVER = """
@@ -258,6 +260,31 @@ def test_a_second_control_plane_is_refused_in_one_line(plane: Plane) -> None:
     assert said.count("\n") == 1
 
 
+def test_a_person_brings_an_anchor_and_an_issuer_and_their_keys_stay_with_them(plane: Plane) -> None:
+    mine, other = plane.folder / "mine", plane.folder / "other"
+    for folder in (mine, other):
+        first_keys.make(folder, "gossamer", "cluster.local", datetime.now(UTC))
+    wrong = plane.spawn(*_brought(mine, other))
+    _, said = wrong.communicate(timeout=20)
+    assert (wrong.returncode, said.count("\n")) == (1, 1), said
+    assert not (plane.folder / "state/gossamer/t/ca/issuer.key").exists()
+
+    plane.start(*_brought(mine, mine))
+    assert (plane.runtime / "trust-anchors.pem").read_bytes() == (mine / "anchors.pem").read_bytes()
+    assert not list((plane.folder / "state").rglob("anchor")), "the anchor's key was not asked for"
+
+
+def test_the_names_of_a_mesh_stay_what_they_were(plane: Plane) -> None:
+    plane.start("--trust-domain", "shop.example")
+    assert Launcher(plane, "web").told["identity"] == "web.default.serviceaccount.identity.gossamer.shop.example"
+    plane.end()
+    refused = plane.spawn("--trust-domain", "other.example")
+    _, said = refused.communicate(timeout=20)
+
+    assert refused.returncode == 1
+    assert said == "mesh t has the trust domain shop.example; start another with --mesh NAME\n"
+
+
 def test_everything_it_keeps_is_for_its_user_only(plane: Plane) -> None:
     plane.start()
     Launcher(plane, "web")
@@ -267,6 +294,12 @@ def test_everything_it_keeps_is_for_its_user_only(plane: Plane) -> None:
             assert what.st_mode & 0o077 == 0, path
     assert plane.end() == 0
     assert not list(plane.runtime.glob("*.sock")), "no socket is left behind"
+
+
+def _brought(anchors: Path, issuer: Path) -> list[str]:
+    files = {"trust-anchors": anchors / "anchors.pem", "issuer-cert": issuer / "issuer.pem"}
+    files["issuer-key"] = issuer / "issuer.key"
+    return [f"--{flag}={path}" for flag, path in files.items()]
 
 
 def _until(act: Callable[[], None]) -> None:
