@@ -169,10 +169,27 @@ mod tests {
             b"a\x80",
             b"a\0",
             b"a\t",
+            b"a:000080",
         ];
         for bad in bad {
             assert!(!is_authority(bad), "{}", bad.escape_ascii());
         }
+    }
+
+    #[test]
+    fn host_names_have_a_length() {
+        assert!(is_authority(&[b'a'; 255]) && !is_authority(&[b'a'; 256]));
+    }
+
+    #[test]
+    fn a_response_gets_its_version_back() {
+        let mut stored = StoredFields::default();
+        stored.store(&Fields::default(), &[(b"L5d-Orig-Proto", b"HTTP/1.0")]);
+        let mut response = Response { version: Version::Http2, fields: stored.view(), ..Response::default() };
+        assert!(restore_response(&mut response));
+        assert_eq!((response.version, response.fields.len()), (Version::Http10, 0));
+        assert_eq!(orig_proto_of_response(&response), Some(&b"HTTP/1.0"[..]));
+        assert!(!restore_response(&mut response));
     }
 
     #[test]

@@ -180,7 +180,9 @@ mod tests {
     #[test]
     fn what_was_written_is_read() {
         for session in ALL {
-            for (port, name) in [(0, ""), (1, "a"), (8080, ""), (65535, "web.default.svc.cluster.local:80")] {
+            for (port, name) in
+                [(0, ""), (1, "a"), (127, ""), (128, ""), (8080, ""), (65535, "web.default.svc.cluster.local:80")]
+            {
                 let header = Header { port, name, session };
                 let mut bytes = Vec::new();
                 write(&mut bytes, &header);
@@ -207,6 +209,8 @@ mod tests {
 
     #[test]
     fn unknown_fields_are_skipped() {
+        let whole = framed(b"\x20\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01");
+        assert_eq!(read(&whole), Ok(Some((whole.len(), Header { port: 0, name: "", session: None }))));
         let bytes = framed(b"\x20\x05\x2a\x01x\x08\x50\x31\0\0\0\0\0\0\0\0\x3d\0\0\0\0");
         assert_eq!(read(&bytes), Ok(Some((bytes.len(), Header { port: 80, name: "", session: None }))));
     }
@@ -228,7 +232,8 @@ mod tests {
             assert_eq!(read(&framed(message)), Err(Invalid::Message), "{}", message.escape_ascii());
         }
         assert_eq!(read(b"GET / HTTP/1.1"), Err(Invalid::Preface));
-        let large = [&PREFACE[..], &(MAX_SIZE as u32).to_be_bytes()].concat();
-        assert_eq!(read(&large), Err(Invalid::TooLarge));
+        let sized = |length: u32| [&PREFACE[..], &length.to_be_bytes()].concat();
+        assert_eq!(read(&sized(65_536 - 27)), Ok(None));
+        assert_eq!(read(&sized(65_536 - 26)), Err(Invalid::TooLarge));
     }
 }

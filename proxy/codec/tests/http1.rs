@@ -367,6 +367,7 @@ fn chunk_syntax_is_exact() {
         "5\nhello\r\n",
         "5\r\nhello\n",
         "5\r\nhellox\r\n",
+        "5\r\nhello\r\n\r\n",
         "5;a\rb\r\nhello\r\n",
         "5;a\nb\r\nhello\r\n",
         "5;\x00\r\nhello\r\n",
@@ -381,8 +382,12 @@ fn chunk_syntax_is_exact() {
         assert_eq!(requests(format!("{head}0\r\n{trailers}").as_bytes()).error, Some(Error::Field), "{trailers:?}");
     }
     assert_eq!(requests(format!("{head}5\r\nhel").as_bytes()).error, Some(Error::Truncated));
-    let extensions = format!("{head}1;{}\r\n", "x".repeat(70_000));
-    assert_eq!(requests(extensions.as_bytes()).error, Some(Error::TooLarge));
+    let extensions =
+        |size: usize| format!("{head}1;{}\r\nx\r\n1;{}\r\nx\r\n0\r\n\r\n", "x".repeat(size), "x".repeat(36));
+    assert_eq!(requests(extensions(65_500).as_bytes()).error, None);
+    assert_eq!(requests(extensions(65_501).as_bytes()).error, Some(Error::TooLarge));
+    let padded = format!("{head}0000000000000005\r\nhello\r\n0000000000000000\r\n\r\n");
+    assert_eq!(requests(padded.as_bytes()).body, b"hello");
     let trailers = format!("{head}0\r\n{}\r\n", "X: y\r\n".repeat(101));
     assert_eq!(requests(trailers.as_bytes()).error, Some(Error::TooMany));
     let trailers = format!("{head}0\r\nX: {}\r\n\r\n", "y".repeat(70_000));
