@@ -19,7 +19,7 @@ help: ## list the targets
 demo: $(VENV)/ready $(PROXY) ## the mesh, live, on this machine
 	@$(BIN)/gossamer demo
 
-test: unit mesh ## every test of a normal run
+test: unit mesh wheel-test ## every test of a normal run
 	@echo "make test: everything passed"
 
 check: $(VENV)/ready ## format, lint, types, imports

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import venv
@@ -71,3 +72,13 @@ def test_the_readers_own_programs_are_meshed_in_two_lines(environment: Path) -> 
         server.terminate()
         server.wait(10)
         run(environment, "gossamer", "down")
+
+
+def test_the_sidecar_needs_no_library_of_the_machine(environment: Path, tmp_path: Path) -> None:
+    """In a root folder that holds nothing else, as on any other distribution."""
+    shutil.copy(environment / "env/bin/gossamer-proxy", tmp_path / "gossamer-proxy")
+    command = ["unshare", "--user", "--map-root-user", "chroot", str(tmp_path), "/gossamer-proxy", "--version"]
+
+    answer = subprocess.run(command, capture_output=True, text=True)
+
+    assert answer.stdout.startswith("gossamer-proxy "), answer.stderr
