@@ -95,6 +95,25 @@ def common_options() -> list[click.Parameter]:
     ]
 
 
+def _version(ctx: click.Context, param: click.Parameter, asked: bool) -> None:
+    if asked and not ctx.resilient_parsing:
+        import gossamer
+
+        click.echo(f"gossamer {gossamer.__version__}")
+        ctx.exit()
+
+
+def version_option() -> click.Option:
+    return click.Option(
+        ["--version"],
+        is_flag=True,
+        expose_value=False,
+        is_eager=True,
+        callback=_version,
+        help="Show the version of this command and exit.",
+    )
+
+
 class Command(click.Command):
     """A command that also takes the common options."""
 
@@ -126,7 +145,7 @@ root = Root(
     name="gossamer",
     help="A service mesh that weighs nothing: mutual TLS, policy and metrics for programs that know nothing of it.",
     epilog=EPILOG,
-    params=common_options(),
+    params=[*common_options(), version_option()],
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "obj": None},
     no_args_is_help=True,
 )
