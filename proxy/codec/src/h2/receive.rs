@@ -530,8 +530,13 @@ impl Connection {
         if payload.len() % 6 != 0 {
             return frame_size();
         }
+        let window = self.peer.initial_window;
         for entry in payload.chunks_exact(6) {
             self.setting(u16::from_be_bytes([entry[0], entry[1]]), frame::number(&entry[2..]))?;
+        }
+        // Once for the frame, however often it says it: this looks at every stream.
+        if self.peer.initial_window != window {
+            self.move_windows(i64::from(self.peer.initial_window) - i64::from(window))?;
         }
         frame::write_head(&mut self.out, 0, frame::SETTINGS, frame::ACK, 0);
         Ok(Found::Event(Event::Settings))
@@ -548,7 +553,7 @@ impl Connection {
             settings::INITIAL_WINDOW_SIZE if value > MAX_31 => {
                 return error(Reason::FLOW_CONTROL_ERROR, "bad SETTINGS_INITIAL_WINDOW_SIZE");
             }
-            settings::INITIAL_WINDOW_SIZE => return self.initial_window(value as i32),
+            settings::INITIAL_WINDOW_SIZE => self.peer.initial_window = value as i32,
             settings::MAX_FRAME_SIZE if !(16_384..=0xff_ffff).contains(&value) => {
                 return protocol("bad SETTINGS_MAX_FRAME_SIZE");
             }
@@ -561,9 +566,7 @@ impl Connection {
         Ok(())
     }
 
-    fn initial_window(&mut self, value: i32) -> Step<()> {
-        let change = i64::from(value) - i64::from(self.peer.initial_window);
-        self.peer.initial_window = value;
+    fn move_windows(&mut self, change: i64) -> Step<()> {
         let queue = &mut self.queue;
         for stream in self.streams.iter_mut() {
             let Ok(send) = i32::try_from(i64::from(stream.send) + change) else {
