@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,11 +33,6 @@ HINTS = {
     "capture": "the rules were set and had no effect: is another tool rewriting connections here?",
     "port-discovery": "name every port with --port",
 }
-# Where programs look names up past any name server, if it is there, and what asks there.
-BYPASSES = (
-    ("resolve", "run/systemd/resolve/io.systemd.Resolve", "nss-resolve asks systemd-resolved through a socket"),
-    ("", "run/nscd/socket", "glibc asks nscd through a socket"),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +82,6 @@ def checks(session: Session, host: bool, pre: bool, proxy: bool) -> Iterator[Res
     if pre or host:
         yield from install_checks()
         yield from host_checks()
-        yield from names_checks()
         if pre:
             yield from folder_checks(session)
         return
@@ -135,24 +128,6 @@ def host_checks(run: Callable[[], tuple[str, str]] | None = None) -> Iterator[Re
         else:
             result = "warning" if verdict == "warn" else "error"
             yield Result(where, words, result, reason or "not available", HINTS.get(name, ""))
-
-
-def names_checks(root: Path = Path("/")) -> Iterator[Result]:
-    """Whether programs will hear the mesh's names (seams §17)."""
-    where, name = "gossamer-host", "names are asked of a name server"
-    try:
-        lines = (root / "etc/nsswitch.conf").read_text(errors="replace").splitlines()
-    except OSError:
-        lines = []
-    hosts = next((line.partition(":")[2].split() for line in lines if line.startswith("hosts:")), ["files", "dns"])
-    found = [
-        words for module, socket, words in BYPASSES if (not module or module in hosts) and (root / socket).exists()
-    ]
-    if not found:
-        yield Result(where, name)
-    for words in found:
-        hint = "put `hosts: files dns` into /etc/nsswitch.conf if names of the mesh are not found"
-        yield Result(where, name, "warning", words, hint)
 
 
 def folder_checks(session: Session) -> Iterator[Result]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from gossamer.cli.check import Result, document, host_checks, lines, names_checks
+from gossamer.cli.check import Result, document, host_checks, lines
 
 
 def test_a_probe_is_a_line_per_capability() -> None:
@@ -19,18 +17,6 @@ def test_a_probe_is_a_line_per_capability() -> None:
 
 def test_a_probe_that_says_nothing_is_a_failure_with_its_reason() -> None:
     assert [one.error for one in host_checks(lambda: ("", "no such file"))] == ["no such file"]
-
-
-def test_names_looked_up_past_a_name_server_are_reported(tmp_path: Path) -> None:
-    (tmp_path / "etc").mkdir()
-    (tmp_path / "etc/nsswitch.conf").write_text("passwd: files\nhosts: files resolve dns\n")
-    before = list(names_checks(tmp_path))
-    (tmp_path / "run/systemd/resolve").mkdir(parents=True)
-    (tmp_path / "run/systemd/resolve/io.systemd.Resolve").touch()
-    after = list(names_checks(tmp_path))
-
-    assert [one.result for one in before] == ["success"]
-    assert [one.result for one in after] == ["warning"]
 
 
 def test_results_are_linkerds_document() -> None:
