@@ -39,6 +39,8 @@ pub struct Listeners {
     own: Vec<SocketAddr>,
     /// Paused: try all of them when the timer fires.
     paused: bool,
+    /// A listener's queue was not empty when its turn was over.
+    more: bool,
     closed: bool,
 }
 
@@ -56,6 +58,14 @@ impl Listeners {
             // A listener that cannot be registered can only mean that memory is out; the others go on.
             register(index, listener).unwrap_or_default();
         }
+    }
+
+    pub fn have_more(&self) -> bool {
+        self.more
+    }
+
+    pub fn take_more(&mut self) -> bool {
+        std::mem::take(&mut self.more)
     }
 
     /// No more connections; those that wait in the kernel go to whoever else holds the socket.
@@ -97,7 +107,7 @@ impl Engine {
                 Err(_) => {}
             }
         }
-        self.pause_for_fairness();
+        self.listeners.more = true;
     }
 
     fn accepted(&mut self, kind: Kind, stream: TcpStream, peer: SocketAddr) {
@@ -162,12 +172,6 @@ impl Engine {
     fn pause_accepting(&mut self) {
         if !std::mem::replace(&mut self.listeners.paused, true) {
             self.arm(PAUSE, Timer::Accept);
-        }
-    }
-
-    fn pause_for_fairness(&mut self) {
-        if !std::mem::replace(&mut self.listeners.paused, true) {
-            self.arm(Duration::ZERO, Timer::Accept);
         }
     }
 

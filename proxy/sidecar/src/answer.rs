@@ -23,13 +23,19 @@ impl Engine {
         let error = said.failure.filter(|_| informational || inbound).map(|failure| failure.header());
         exchange.answered = true;
         let plan = std::mem::replace(&mut exchange.plan, Plan::None);
+        // Almost every response gets nothing, or this one field; more is worth an allocation.
         let mut extra: Vec<Field<'_>> = Vec::new();
         if let Plan::Service(service) = &plan {
             plan::edit_response(head, &service.filters, &mut extra);
         }
-        extra.extend(original.map(|value| (translate::ORIG_PROTO, value)));
         extra.extend(error.as_ref().map(|error| (&b"l5d-proxy-error"[..], error.as_bytes())));
-        self.write_head(id, head, &extra, end, said.close);
+        match original.map(|value| (translate::ORIG_PROTO, value)) {
+            Some(field) if extra.is_empty() => self.write_head(id, head, &[field], end, said.close),
+            field => {
+                extra.extend(field);
+                self.write_head(id, head, &extra, end, said.close);
+            }
+        }
         if let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.plan = plan;
         }
@@ -56,7 +62,7 @@ impl Engine {
     pub fn answer(&mut self, id: ExchangeId, failure: Failure) {
         self.note_failure(id, &failure);
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let (up, down, answered, grpc) = (exchange.up, exchange.down, exchange.answered, exchange.grpc);
+        let (up, answered, grpc) = (exchange.up, exchange.answered, exchange.grpc);
         let inbound = !matches!(exchange.side, Side::Outbound(_));
         self.abandon(id, up, H2Reason::CANCEL);
         if answered {
@@ -79,7 +85,6 @@ impl Engine {
         if grpc && let Some(exchange) = self.exchanges.get_mut(id) {
             exchange.grpc_status = Some(failure.grpc_status());
         }
-        let _ = down;
         self.own_response(id, status, &extra);
     }
 
@@ -152,6 +157,9 @@ impl Engine {
         if edge.is_some() {
             exchange.edge = edge;
         }
-        telemetry::debug!("request failed: {failure}");
+        match failure.author {
+            Author::Application => telemetry::debug!("request failed: {failure}"),
+            _ => telemetry::info!("request failed: {failure}"),
+        }
     }
 }

@@ -35,9 +35,6 @@ const NEWS: u64 = FIXED;
 const SOCKETS: u64 = FIXED | 1;
 const LISTENER: u64 = FIXED | 16;
 
-/// Scratch for one read: a share, and the largest record that may wait in front of it.
-const SCRATCH: usize = 64 * 1024 + 32 * 1024;
-
 /// Whom a deadline belongs to.
 #[derive(Clone, Copy, Debug)]
 pub enum Timer {
@@ -138,7 +135,7 @@ impl Engine {
             again: Vec::new(),
             conns: Arena::default(),
             pool: Pool::default(),
-            scratch: vec![0; SCRATCH],
+            scratch: vec![0; crate::io::SCRATCH],
             plain: Vec::new(),
             heads: codec::Scratch::default(),
             random: wiring.seed | 1,
@@ -189,6 +186,10 @@ impl Engine {
                 self.event(id, true, false, false);
                 self.work();
             }
+            if self.listeners.take_more() {
+                self.accept_again();
+                self.work();
+            }
             self.flush_all();
         }
         Ok(())
@@ -196,7 +197,7 @@ impl Engine {
 
     /// `None` when nothing is to be done before something happens.
     fn timeout(&self) -> Option<Duration> {
-        if !self.again.is_empty() || !self.dirty.is_empty() {
+        if !self.again.is_empty() || !self.dirty.is_empty() || self.listeners.have_more() {
             return Some(Duration::ZERO);
         }
         let due = Duration::from_nanos(self.wheel.next()? * wheel::TICK.as_nanos() as u64);

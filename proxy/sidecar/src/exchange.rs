@@ -396,7 +396,7 @@ impl Engine {
     pub fn stream_reset(&mut self, id: ExchangeId, conn: ConnId, reason: H2Reason) {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         if exchange.down.conn == conn {
-            return self.break_exchange(id, Dir::Request, &Cause::new(Reason::Cancelled, ""));
+            return self.break_exchange(id, &Cause::new(Reason::Cancelled, ""));
         }
         exchange.up = Up::None;
         let untouched = exchange.requesting.moved == 0 && !exchange.answered;
@@ -418,7 +418,7 @@ impl Engine {
     }
 
     /// The caller is gone, or broke its own message: nobody waits for the answer any more.
-    pub fn break_exchange(&mut self, id: ExchangeId, _broken: Dir, cause: &Cause) {
+    pub fn break_exchange(&mut self, id: ExchangeId, cause: &Cause) {
         let Some(exchange) = self.exchanges.get_mut(id) else { return };
         if let Some(Driver::Http1Server(server)) = self.conns.get_mut(exchange.down.conn).map(|conn| &mut conn.driver) {
             server.current = None;

@@ -1,8 +1,8 @@
 //! The bytes of one message on their way from one connection to the other: what the destination does not take stays
 //! with the source where that can wait (HTTP/1), else here, bounded by the window that the source was given (HTTP/2).
 
-use codec::Fields;
 use codec::head::StoredFields;
+use codec::{Fields, Known};
 
 use crate::engine::{Engine, Task};
 use crate::exchange::{End, ExchangeId, Up};
@@ -86,10 +86,18 @@ impl Engine {
     /// parked here and its credit given back later; without, the source keeps it and pauses.
     pub fn forward(&mut self, id: ExchangeId, dir: Dir, piece: Piece<'_>, keep: bool) -> usize {
         let Some(exchange) = self.exchanges.get_mut(id) else { return piece.len() };
-        if dir == Dir::Response
-            && let Piece::Trailers(fields) = &piece
-        {
-            exchange.grpc_status = plan::grpc_status(fields).or(exchange.grpc_status);
+        let mut clean = Fields::default();
+        let mut piece = piece;
+        if let Piece::Trailers(fields) = piece {
+            // Nobody speaks for a sidecar in trailers (security A-35).
+            clean = *fields;
+            clean.remove_known(Known::Mesh);
+            if dir == Dir::Response {
+                exchange.grpc_status = plan::grpc_status(&clean).or(exchange.grpc_status);
+            }
+        }
+        if let Piece::Trailers(fields) = &mut piece {
+            *fields = &clean;
         }
         let target = target(&exchange.up, exchange.down, dir);
         let flow = if dir == Dir::Request { &mut exchange.requesting } else { &mut exchange.responding };
@@ -115,7 +123,7 @@ impl Engine {
                     flow.parked.clear(&mut self.pool);
                 }
                 if flow.parked.len() > PARKED {
-                    self.break_exchange(id, dir, &Cause::new(Reason::Protocol, "more than the window"));
+                    self.break_exchange(id, &Cause::new(Reason::Protocol, "more than the window"));
                     return taken;
                 }
             }

@@ -163,7 +163,7 @@ fn bad_request(engine: &mut Engine, id: ConnId, error: codec::h1::Error) {
     let (current, author) = (server.current, server.side.author());
     if let Some(exchange) = current {
         let answered = engine.exchanges.get(exchange).is_none_or(|it| it.answered);
-        engine.break_exchange(exchange, Dir::Request, &Cause::new(Reason::BadRequest, error.text()));
+        engine.break_exchange(exchange, &Cause::new(Reason::BadRequest, error.text()));
         if answered {
             return engine.later(Task::Reset(id));
         }
@@ -204,7 +204,7 @@ pub fn server_end(engine: &mut Engine, id: ConnId) {
         }
         (_, Some(exchange)) => {
             // A request cut in the middle must not look whole to anybody.
-            engine.break_exchange(exchange, Dir::Request, &Cause::new(Reason::Cancelled, "request cut short"));
+            engine.break_exchange(exchange, &Cause::new(Reason::Cancelled, "request cut short"));
             engine.later(Task::Reset(id));
         }
         (_, None) if left > 0 => bad_request(engine, id, codec::h1::Error::Truncated),
@@ -330,7 +330,7 @@ pub fn failed(engine: &mut Engine, id: ConnId, cause: &Cause) {
     match engine.conns.get_mut(id).map(|conn| &mut conn.driver) {
         Some(Driver::Http1Server(server)) => {
             if let Some(exchange) = server.current.take() {
-                engine.break_exchange(exchange, Dir::Request, cause);
+                engine.break_exchange(exchange, cause);
             }
         }
         Some(Driver::Http1Client(client)) => {

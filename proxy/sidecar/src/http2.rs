@@ -186,11 +186,7 @@ pub fn failed(engine: &mut Engine, id: ConnId, cause: &Cause) {
     let streams: Vec<Stream> = http2.codec.open_streams().collect();
     for stream in streams {
         let Some(exchange) = engine.exchange_of(stream) else { continue };
-        if server {
-            engine.break_exchange(exchange, Dir::Request, cause)
-        } else {
-            engine.upstream_failed(exchange, id, cause)
-        }
+        if server { engine.break_exchange(exchange, cause) } else { engine.upstream_failed(exchange, id, cause) }
     }
     if let (Some(upstream), true) = (upstream, opening) {
         engine.link_failed(id, upstream, cause);

@@ -18,6 +18,10 @@ use crate::wheel;
 const TURN: usize = 32 * 1024;
 /// Read from, and flushed to, a link that many streams share.
 const SHARED_TURN: usize = 64 * 1024;
+/// Ciphertext that may wait for the rest of its message: the largest handshake message, and one record.
+const KEPT: usize = 96 * 1024;
+/// What one read may need.
+pub const SCRATCH: usize = SHARED_TURN + KEPT;
 
 impl Engine {
     /// Adds a connection to the loop.
@@ -115,8 +119,8 @@ impl Engine {
         conn.secure(session);
         conn.phase = Phase::Handshaking;
         let mut input = std::mem::take(&mut conn.input);
-        let count = input.len();
-        self.scratch[..count].copy_from_slice(input.as_slice());
+        let count = input.len().min(SCRATCH);
+        self.scratch[..count].copy_from_slice(&input.as_slice()[..count]);
         input.clear(&mut self.pool);
         self.decrypt(id, count);
     }
@@ -133,7 +137,7 @@ impl Engine {
             conn.flags.owed = false;
             // What waits of the last record comes first, and the driver may have to see it together with the rest.
             let kept = conn.tls.as_mut().map_or(0, |tls| {
-                let kept = tls.received.len();
+                let kept = tls.received.len().min(KEPT);
                 self.scratch[..kept].copy_from_slice(tls.received.as_slice());
                 tls.received.clear(&mut self.pool);
                 kept
@@ -182,6 +186,9 @@ impl Engine {
         let silent = wire.is_empty();
         match result {
             Ok(progress) => {
+                if count - progress.used > KEPT {
+                    return self.fail(id, Cause::new(Reason::Tls, "a message without an end"));
+                }
                 if progress.used < count {
                     tls.received.push(&mut self.pool, &self.scratch[progress.used..count]);
                 }
@@ -376,7 +383,11 @@ impl Engine {
 
     /// Closes once everything is written, waiting a moment for the peer to have read it.
     pub fn linger(&mut self, id: ConnId) {
-        self.hand_over(id, Driver::Linger);
+        if let Some(conn) = self.conns.get_mut(id) {
+            let driver = std::mem::replace(&mut conn.driver, Driver::Linger);
+            drive::gone(self, id, driver);
+        }
+        self.later(Task::Resume(id));
         self.set_deadline(id, std::time::Duration::from_secs(2));
         self.finish(id);
     }

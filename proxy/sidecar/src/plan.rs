@@ -24,7 +24,7 @@ use crate::upstream::Speaks;
 pub enum Plan {
     /// Nowhere: it is answered here.
     None,
-    Service(Box<Service>),
+    Service(Service),
     /// The workload's own application.
     App(SocketAddr),
     /// The control plane behind a front.
@@ -196,7 +196,7 @@ fn routed<M: Match>(
         filters: [rule.filters.clone(), chosen.filters.clone()],
         authority: None,
     };
-    store(engine, id, head, &extra, Plan::Service(Box::new(service)), rule.timeouts);
+    store(engine, id, head, &extra, Plan::Service(service), rule.timeouts);
     Ok(())
 }
 

@@ -231,11 +231,11 @@ impl Engine {
 
     fn acquire_link(&mut self, id: UpstreamId, exchange: ExchangeId) -> Result<Acquired, Cause> {
         let Some(upstream) = self.upstreams.all.get(id) else { return Ok(Acquired::Wait) };
-        let links = upstream.links.clone();
         let limit = if matches!(upstream.key, Key::Front(_)) { FRONT_LINKS } else { LINKS };
         let mut connecting = false;
         let mut best: Option<(usize, ConnId)> = None;
-        for link in &links {
+        let links = upstream.links.len();
+        for link in &upstream.links {
             let Some(conn) = self.conns.get(*link) else { continue };
             let Driver::Http2(http2) = &conn.driver else { continue };
             connecting |= conn.phase != Phase::Open;
@@ -247,11 +247,11 @@ impl Engine {
             }
         }
         let crowded = best.is_none_or(|(streams, _)| streams >= CROWDED);
-        if crowded && !connecting && links.len() < limit {
+        if crowded && !connecting && links < limit {
             match self.open_link(id, exchange) {
                 Ok(true) => {}
                 Ok(false) if best.is_none() => return Ok(Acquired::Later),
-                Err(cause) if best.is_none() && links.is_empty() => return Err(cause),
+                Err(cause) if best.is_none() && links == 0 => return Err(cause),
                 Ok(false) | Err(_) => {}
             }
         }
