@@ -1,4 +1,4 @@
-"""raw.py HOST PORT SECONDS: sends each message of a JSON list (latin-1 text) on a connection of its own.
+"""raw.py HOST PORT SECONDS [SILENCE]: sends each message of a JSON list (latin-1 text) on a connection of its own.
 
 Prints a JSON list of [what came back, "closed" | "reset" | "open" | the error].
 """
@@ -6,6 +6,7 @@ Prints a JSON list of [what came back, "closed" | "reset" | "open" | the error].
 import json
 import socket
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 
 
@@ -14,6 +15,7 @@ def one(message: str) -> list[str]:
     got = b""
     try:
         with socket.create_connection((host, port), 5) as stream:
+            time.sleep(float((sys.argv[4:] or ["0"])[0]))
             stream.settimeout(seconds)
             stream.sendall(message.encode("latin-1"))
             while data := stream.recv(65536):
