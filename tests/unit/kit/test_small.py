@@ -12,7 +12,7 @@ import socket
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from gossamer.kit import logs, tasks
@@ -115,10 +115,12 @@ def test_a_json_line_can_be_parsed_whatever_is_in_it() -> None:
 
 
 @given(st.text())
+@example(" at both ends ")
 def test_a_grpc_message_survives_its_trailer(text: str) -> None:
     quoted = quote_message(text)
     assert quoted.isascii()
     assert b"\n" not in quoted
+    assert quoted == quoted.strip()
     assert unquote_message(quoted) == text
 
 

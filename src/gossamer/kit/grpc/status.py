@@ -38,8 +38,15 @@ class Status(Exception):
 
 
 def quote_message(text: str) -> bytes:
-    """Percent-encodes for `grpc-message`: printable ASCII but `%` stays, all else becomes %XX of its UTF-8."""
-    return b"".join(bytes((b,)) if 0x20 <= b <= 0x7E and b != 0x25 else b"%%%02X" % b for b in text.encode())
+    """Percent-encodes for `grpc-message`: printable ASCII but `%` stays, all else becomes %XX of its UTF-8.
+
+    So does a space at either end, where no field value may have one (RFC 9113 8.2.1).
+    """
+    raw = text.encode(errors="replace")
+    quoted = b"".join(bytes((b,)) if 0x20 <= b <= 0x7E and b != 0x25 else b"%%%02X" % b for b in raw)
+    middle = quoted.strip(b" ")
+    front = len(quoted) - len(quoted.lstrip(b" ")) if middle else 0
+    return b"%20" * front + middle + b"%20" * (len(quoted) - front - len(middle))
 
 
 def unquote_message(raw: bytes) -> str:
