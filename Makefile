@@ -37,6 +37,7 @@ check: $(VENV)/ready ## format, lint, types, imports
 
 unit: $(VENV)/ready ## unit tests, laws, contracts, golden cases; no mesh is started
 	$(call say,Rust tests)
+	$(CARGO) test --no-run $(FLAGS) --workspace
 	$(CARGO) test -q $(FLAGS) --workspace
 	$(call say,Python tests)
 	$(BIN)/pytest tests/unit tests/laws tests/contract tests/golden -n 2
