@@ -4,7 +4,7 @@
 
 use codec::h1::{Answer, Error, Framing, Reader, State, To, write};
 use codec::head::{Body, StoredFields};
-use codec::{Event, Fields, Form, Known, Request, Response, Scratch, Version};
+use codec::{Event, Fields, Flow, Form, Known, Request, Response, Scratch, Version};
 
 /// Everything that was said, body bytes joined.
 #[derive(Debug, Default, PartialEq, Clone)]
@@ -118,6 +118,10 @@ fn responses(answer: Answer, input: &[u8]) -> Log {
 fn request_error(input: impl AsRef<[u8]>) -> Option<Error> {
     let whole = requests(input.as_ref());
     assert!(whole.heads.len() <= 1, "{}", input.as_ref().escape_ascii());
+    if input.as_ref().len() < 1_000 {
+        let bytes: Vec<&[u8]> = input.as_ref().chunks(1).collect();
+        assert_eq!(read(Reader::requests(), &bytes, true).error, whole.error, "{}", input.as_ref().escape_ascii());
+    }
     whole.error
 }
 
@@ -466,6 +470,7 @@ fn responses_have_the_body_their_request_allows() {
         "HTTP/1.1 200 O\0K\r\n\r\n",
         "HTTP/1.1 099 OK\r\n\r\n",
         "ICY 200 OK\r\n\r\n",
+        "\r\nHTTP/1.1 200 OK\r\n\r\n",
     ] {
         assert_eq!(responses(Answer::Other, head.as_bytes()).error, Some(Error::Line), "{head:?}");
     }
@@ -544,6 +549,50 @@ fn bytes_that_were_not_taken_come_again() {
         }
     }
     assert_eq!(log, requests(CONVERSATION));
+}
+
+#[test]
+fn bytes_that_were_not_taken_come_again_while_more_are_missing() {
+    let mut reader = Reader::requests();
+    let mut scratch = Scratch::default();
+    let head = with("Host: a\r\nContent-Length: 6\r\n");
+    reader.next(head.as_bytes(), &mut scratch).unwrap();
+    assert_eq!(reader.next(b"abcd", &mut scratch).unwrap().0, 4);
+    reader.unread(3);
+    assert_eq!(reader.next(b"bcdef", &mut scratch).unwrap().0, 5);
+    reader.unread(0);
+    assert_eq!(reader.state(), State::Done);
+    reader.unread(2);
+    let (used, event) = reader.next(b"efGET", &mut scratch).unwrap();
+    assert!(used == 2 && matches!(event, Some(Event::Data { bytes: b"ef", end: true, .. })));
+    assert_eq!(reader.state(), State::Done);
+}
+
+#[test]
+fn a_sink_hears_the_same_and_may_pause() {
+    let mut scratch = Scratch::default();
+    let input = b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhelloGET";
+    let mut log = Log::default();
+    let mut reader = Reader::requests();
+    let mut sink = |event: Event<'_>| {
+        log.note(&event);
+        Flow::Continue
+    };
+    assert_eq!(reader.receive(input, &mut scratch, &mut sink), Ok(input.len() - 3));
+    assert_eq!((log.heads.len(), log.body.as_slice(), log.ends), (1, &b"hello"[..], 1));
+    let mut reader = Reader::requests();
+    let mut pause = |_: Event<'_>| Flow::Pause;
+    assert_eq!(reader.receive(input, &mut scratch, &mut pause), Ok(input.len() - 8));
+    assert_eq!(reader.receive(&input[input.len() - 8..], &mut scratch, &mut pause), Ok(5));
+}
+
+#[test]
+fn what_a_response_answers_follows_from_its_request() {
+    let request = |method: &'static [u8], upgrade: &'static [u8]| Request { method, upgrade, ..Request::default() };
+    assert_eq!(Answer::to(&request(b"GET", b"")), Answer::Other);
+    assert_eq!(Answer::to(&request(b"GET", b"websocket")), Answer::Upgrade);
+    assert_eq!(Answer::to(&request(b"HEAD", b"")), Answer::Head);
+    assert_eq!(Answer::to(&request(b"CONNECT", b"")), Answer::Connect);
 }
 
 fn rewrite(input: &[u8]) -> Vec<u8> {

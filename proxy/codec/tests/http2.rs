@@ -4,7 +4,7 @@
 
 use codec::h2::{Config, Connection, ConnectionError, PREFACE, Reason, Refused, Role};
 use codec::head::StoredFields;
-use codec::{Body, Event, Fields, Request, Response, Scratch, Version};
+use codec::{Body, Event, Fields, Flow, Request, Response, Scratch, Version};
 
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -1081,6 +1081,27 @@ fn one_body_cannot_fill_the_output() {
     assert!(c.connection.send_data(a, &body[..1_000], false) == 1_000);
     assert_eq!(c.connection.next_writable().map(|s| s.id), Some(b));
     assert_eq!(c.connection.next_writable(), None);
+}
+
+#[test]
+fn a_sink_hears_the_same_and_may_pause() {
+    let mut s = Fed::server();
+    let input = [headers(1, false, &POST), frame(0, END_STREAM, 1, b"hello"), headers(3, true, &GET)].concat();
+    let mut heard = Vec::new();
+    let first = s
+        .connection
+        .receive(&input, &mut s.scratch, &mut |event: Event<'_>| {
+            heard.push(show(&event));
+            if heard.len() == 2 { Flow::Pause } else { Flow::Continue }
+        })
+        .unwrap();
+    assert_eq!(first, input.len() - headers(3, true, &GET).len());
+    let mut rest = |event: Event<'_>| {
+        heard.push(show(&event));
+        Flow::Continue
+    };
+    assert_eq!(s.connection.receive(&input[first..], &mut s.scratch, &mut rest).unwrap(), input.len() - first);
+    assert_eq!(heard, ["1 POST web / Chunked end=false", "1 data hello end=true", "3 GET web / None end=true"]);
 }
 
 #[test]
