@@ -399,6 +399,20 @@ fn chunk_syntax_is_exact() {
 }
 
 #[test]
+fn the_next_request_begins_where_the_body_ends() {
+    for length in 0..4 {
+        let body = &"xyz"[..length];
+        let one = format!("{}{body}", with(&format!("Host: a\r\nContent-Length: {length}\r\n")));
+        let log = requests(one.repeat(3).as_bytes());
+        assert_eq!((log.heads.len(), log.ends, log.error), (3, 3, None));
+        assert_eq!(log.body, body.repeat(3).as_bytes());
+        let one = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n{body}");
+        let log = responses(Answer::Other, one.as_bytes());
+        assert_eq!((log.heads.len(), log.ends, log.error), (1, 1, None));
+    }
+}
+
+#[test]
 fn trailers_that_would_change_the_message_are_dropped() {
     let head = with("Host: a\r\nTransfer-Encoding: chunked\r\n");
     let log = requests(
@@ -419,6 +433,10 @@ fn heads_have_a_size() {
     assert_eq!(sized(1000).len(), 1000);
     assert_eq!(request_error(sized(65_536)), None);
     assert_eq!(request_error(sized(65_537)), Some(Error::TooLarge));
+    let mut scratch = Scratch::default();
+    let unfinished = &sized(65_537).into_bytes()[..65_536];
+    assert_eq!(Reader::requests().next(unfinished, &mut scratch).err(), Some(Error::TooLarge));
+    assert!(matches!(Reader::requests().next(&unfinished[..65_535], &mut scratch), Ok((0, None))));
     assert_eq!(request_error(format!("GET /{}", "a".repeat(70_000))), Some(Error::TooLarge));
     assert_eq!(
         request_error(format!("GET http://{}/ HTTP/1.1\r\nHost: a\r\n\r\n", "a".repeat(40_000))),
