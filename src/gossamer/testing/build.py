@@ -1,6 +1,6 @@
 """Builders: a test says what matters to it, the rest is ordinary.
 
-    snapshot = Snapshot().changed([workload("web-0", labels={"app": "web"}), *resources(POLICY_YAML)])
+snapshot = Snapshot().changed([workload("web-0", labels={"app": "web"}), *resources(POLICY_YAML)])
 """
 
 from __future__ import annotations
