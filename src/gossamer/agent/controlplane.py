@@ -176,6 +176,12 @@ def _spawn(program: Sequence[str], log: int) -> Process:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
+def serving_process(paths: Paths) -> Process | None:
+    """The control plane that serves this mesh now."""
+    pid = _served_by(paths)
+    return None if pid is None else Process(pid)
+
+
 def _served_by(paths: Paths) -> int | None:
     """The process that says it serves; None while none does."""
     try:

@@ -66,7 +66,7 @@ class Stage:
         self.session = session
         self.throwaway = throwaway
         self.workloads: list[Workload] = []
-        self._own_control_plane = False
+        self._control_plane: controlplane.Process | None = None
         self._policy = False
         self._logs = session.paths.runtime / "demo"
 
@@ -81,7 +81,8 @@ class Stage:
         paths = self.session.paths
         say("starting the control plane")
         try:
-            self._own_control_plane = controlplane.ensure(paths)
+            if controlplane.ensure(paths):
+                self._control_plane = controlplane.serving_process(paths)
         except controlplane.NotStarted as error:
             raise CliError(str(error)) from error
         self._logs.mkdir(mode=0o700, exist_ok=True)
@@ -120,8 +121,8 @@ class Stage:
         self._terminate([one for one in self.workloads if one.actor.serves])
         if self._policy and not self.throwaway:
             self._delete_policy()
-        if self._own_control_plane:
-            self._down()
+        if self._control_plane is not None:
+            self._control_plane.end()
         shutil.rmtree(self._logs, ignore_errors=True)
         if self.throwaway:
             for folder in (self.session.paths.runtime, self.session.paths.state):
@@ -169,15 +170,6 @@ class Stage:
             except subprocess.TimeoutExpired:
                 workload.process.kill()
                 workload.process.wait()
-
-    def _down(self) -> None:
-        try:
-            process = controlplane.Process(self.session.admin().status().pid)
-            self.session.admin().shutdown()
-        except CliError:
-            # It has ended already.
-            return
-        process.ended(within=END_SECONDS)
 
 
 def _last_line(file: Path) -> str:
