@@ -35,9 +35,11 @@ enum Role {
 }
 
 impl Http2 {
-    /// `mesh`: many applications share the link, so its limits are wide. A front serves thousands of long streams.
-    pub fn server(side: Side, mesh: bool, front: bool) -> Driver {
-        let config = if mesh || front { Config::mesh_server() } else { Config::server() };
+    /// `mesh`: many applications share the link, so its limits are wide. A front serves thousands of long streams to
+    /// each sidecar; who shows it no certificate can only ask for one.
+    pub fn server(side: Side, mesh: bool) -> Driver {
+        let wide = mesh || matches!(side, Side::Front(Some(_)));
+        let config = if wide { Config::mesh_server() } else { Config::server() };
         Http2::driver(config, Role::Server(side))
     }
 

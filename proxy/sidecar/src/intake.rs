@@ -344,7 +344,7 @@ fn decide(engine: &mut Engine, id: ConnId, detected: Option<Detected>) {
     match declared.filter(|protocol| !passed || *protocol == Detected::Http1).or(detected) {
         Some(Detected::Http1) if !front => engine.hand_over(id, http1::Server::driver(side)),
         Some(Detected::Http2) => {
-            let driver = Http2::server(side, mesh, front);
+            let driver = Http2::server(side, mesh);
             engine.share(id);
             engine.hand_over(id, driver);
         }
