@@ -25,6 +25,8 @@ from tests.mesh import programs
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 CACHE = ROOT / ".cache" / "bench"
+# As people run it, and without capture as the peers are run.
+OURS = ("gossamer", "gossamer explicit")
 
 
 def say(text: str) -> None:
@@ -82,7 +84,7 @@ def in_arena(folder: Path, peer: peers.Peer, size: int, connections: list[int], 
 def rounds(folder: Path, options: argparse.Namespace) -> tuple[list[dict[str, Any]], list[str]]:
     """Each round runs every peer once, in rotated order."""
     cast, absent = peers.available(folder, envoy())
-    names = [*(peer.name for peer in cast), "gossamer"]
+    names = [*(peer.name for peer in cast), *OURS]
     by_name = {peer.name: peer for peer in cast}
     log = []
     for number in range(options.rounds):

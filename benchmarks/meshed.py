@@ -1,7 +1,9 @@
 """The same load through Gossamer: two programs under `gossamer run`, with policy and metrics on.
 
-Unlike the peers, the pair pays for capture too: each application sits in its own network namespace and every
-connection is redirected there. That is how people run it, so that is what is measured.
+Twice: `gossamer` as people run it, which pays for capture too (each program sits in a network namespace of its own, and
+every connection is redirected there, three times looked up by the kernel's connection tracking), and
+`gossamer explicit`, which captures nothing (`gossamer run --explicit`), as none of the peers does. Only the second is
+like for like with the floor.
 """
 
 from __future__ import annotations
@@ -31,10 +33,15 @@ spec:
 """
 
 
-def sidecars(launcher: int) -> list[int]:
-    """Pids of the sidecars among a launcher's children."""
-    children = Path(f"/proc/{launcher}/task/{launcher}/children").read_text().split()
-    return [int(pid) for pid in children if Path(f"/proc/{pid}/cmdline").read_bytes() == b"gossamer-proxy\0"]
+def sidecars(ancestor: int) -> list[int]:
+    """Pids of the sidecars that are children of a launcher, whichever of its threads started them."""
+    found = []
+    for task in Path(f"/proc/{ancestor}/task").iterdir():
+        for pid in (task / "children").read_text().split():
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            if words[0].endswith(b"gossamer-proxy") and b"run" not in words:
+                found.append(int(pid))
+    return found
 
 
 def pin(pid: int) -> None:
@@ -43,21 +50,31 @@ def pin(pid: int) -> None:
         os.sched_setaffinity(int(task.name), {1})
 
 
-def measure(origin: str, load: str, size: int, connections: list[int], seconds: float) -> dict[str, Any]:
+def measure(
+    origin: str, load: str, size: int, connections: list[int], seconds: float, explicit: bool
+) -> dict[str, Any]:
     with harness.mesh("bench") as mesh:
         mesh.apply(POLICY)
-        server = mesh.serve(
-            "origin", "taskset", "-c", "0", origin, "18080", str(size), options=("--label", "app=origin")
-        )
-        # The load generator's address book is the mesh's: it wants a number, so the name is looked up first.
         ready = mesh.folder / "address"
+        options: list[tuple[str, ...]] = [("--label", "app=origin"), ()]
+        if explicit:
+            local = harness.free_port()
+            options = [
+                ("--explicit", "--port", "18080", *options[0]),
+                ("--explicit", "--connect", f"origin:18080={local}"),
+            ]
+            address, find = f"127.0.0.1 {local}", f"echo 127.0.0.1 > {ready}"
+        else:
+            # The load generator's address book is the mesh's: it wants a number, so the name is looked up first.
+            address, find = f"$(cat {ready}) 18080", f"getent ahostsv4 origin | head -1 | cut -d' ' -f1 > {ready}"
+        server = mesh.serve("origin", "taskset", "-c", "0", origin, "18080", str(size), options=options[0])
         script = (
-            f"getent ahostsv4 origin | head -1 | cut -d' ' -f1 > {ready}; while [ ! -e {ready}.go ]; do sleep 0.1; done;"
-            f" while read -r line; do {load} $(cat {ready}) 18080 origin $line; done < {ready}.go"
+            f"{find}; while [ ! -e {ready}.go ]; do sleep 0.1; done;"
+            f" while read -r line; do {load} {address} origin $line; done < {ready}.go"
         )
         orders = "\n".join(f"{count} {seconds}" for count in connections)
         client = subprocess.Popen(
-            mesh.command("load", ("taskset", "-c", "0", "sh", "-c", script), ()),
+            mesh.command("load", ("taskset", "-c", "0", "sh", "-c", script), options[1]),
             env=mesh.environment,
             stdout=subprocess.PIPE,
             text=True,

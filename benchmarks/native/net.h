@@ -1,4 +1,4 @@
-/* Sockets for the benchmark programs: loopback only, non-blocking, no delay. */
+/* Sockets for the benchmark programs: non-blocking, no delay. */
 #ifndef NET_H
 #define NET_H
 #define _GNU_SOURCE
@@ -36,7 +36,7 @@ static inline struct sockaddr_in ipv4(const char *host, int port) {
 
 static inline int listen_on(int port) {
     int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), one = 1;
-    struct sockaddr_in address = ipv4("127.0.0.1", port);
+    struct sockaddr_in address = ipv4("0.0.0.0", port);
     setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
     if (bind(fd, (void *)&address, sizeof address) || listen(fd, 4096)) fail("listen");
     return fd;
