@@ -216,6 +216,42 @@ fn both_directions_of_a_stream_flow_at_once() {
     });
 }
 
+#[test]
+fn cancelled_calls_leave_nothing_behind() {
+    let (client, server) = pair(origin(echo), |policy| policy);
+    block_on(async {
+        let h2 = connect(&client, service(1)).await;
+        let calls: Vec<_> = (0..300u64)
+            .map(|number| {
+                let mut h2 = h2.clone();
+                tokio::spawn(async move {
+                    h2 = h2.ready().await.unwrap();
+                    let (response, mut stream) = h2.send_request(request("/svc/Echo"), false).unwrap();
+                    stream.send_data(vec![1; (number as usize * 331) % 60_000].into(), number % 3 == 0).unwrap();
+                    tokio::time::sleep(Duration::from_millis(number % 17)).await;
+                    if number % 3 == 0 {
+                        let mut body = response.await.unwrap().into_body();
+                        assert_eq!(collect(&mut body).await.unwrap().len(), (number as usize * 331) % 60_000);
+                    } else {
+                        stream.send_reset(h2::Reason::CANCEL);
+                    }
+                })
+            })
+            .collect();
+        for call in calls {
+            call.await.unwrap();
+        }
+    });
+    for sidecar in [client, server] {
+        sidecar.tell(News::Drain);
+        let started = std::time::Instant::now();
+        while !sidecar.engine.is_finished() {
+            assert!(started.elapsed() < Duration::from_secs(10), "{} holds on to something", sidecar.name);
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
 static CANCELLED: AtomicUsize = AtomicUsize::new(0);
 
 /// Waits for the caller to give up.
