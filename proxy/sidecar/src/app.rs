@@ -92,6 +92,14 @@ pub enum Reach {
 }
 
 impl Engine {
+    /// A workload with a namespace has a loopback of its own; the host's is none of its business, unless the mesh lives
+    /// there.
+    pub fn is_host_loopback(&self, address: SocketAddr) -> bool {
+        let ip = address.ip();
+        let inside = matches!(self.app, App::Inside(_));
+        inside && ip.is_loopback() && !self.options.cluster_networks.iter().any(|network| network.contains(ip))
+    }
+
     /// Begins to connect to the application's port.
     pub fn reach_app(&mut self, local: SocketAddr, waiter: Waiter) -> Result<Reach, Cause> {
         let App::Inside(inside) = &mut self.app else {

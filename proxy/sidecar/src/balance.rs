@@ -2,7 +2,7 @@
 //!
 //! The choice itself is `rules::balance`; here are the watches, the leases and the queue.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,6 +15,7 @@ use telemetry::Reason;
 use crate::arena::{Arena, Id};
 use crate::engine::{Engine, Task, Timer, Waiter};
 use crate::failure::Cause;
+use crate::quick::QuickMap;
 
 /// Authorities watched at once.
 const LIMIT: usize = 10_000;
@@ -36,7 +37,7 @@ pub struct Group {
 #[derive(Default)]
 pub struct Balancers {
     all: Arena<Group>,
-    by_authority: HashMap<Arc<str>, BalancerId>,
+    by_authority: QuickMap<Arc<str>, BalancerId>,
 }
 
 /// What was taken from a balancer and must be given back by [`Engine::lease_finished`].

@@ -1,7 +1,6 @@
 //! What the control plane says of the workload's own ports, and who is let in. Every request is decided by the newest
 //! policy; a connection that a new policy refuses is closed.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,7 +31,7 @@ struct Port {
 
 #[derive(Default)]
 pub struct Ports {
-    all: HashMap<u16, Port>,
+    all: QuickMap<u16, Port>,
 }
 
 impl Engine {

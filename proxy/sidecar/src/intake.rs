@@ -77,11 +77,15 @@ impl Intake {
 /// A connection was accepted.
 pub fn begin(engine: &mut Engine, id: ConnId) {
     let Some(intake) = get(engine, id) else { return };
-    match intake.way {
+    let (way, target) = (intake.way, intake.target.ip());
+    match way {
         Way::Outbound => ask_outbound(engine, id),
         Way::Published => ask_inbound(engine, id),
+        Way::Redirected if !engine.options.inbound_ips.is_empty() && !engine.options.inbound_ips.contains(&target) => {
+            engine.fail(id, Cause::new(Reason::Forbidden, "not an address of this workload"));
+        }
         Way::Redirected => {
-            intake.step = Step::Peek;
+            step(engine, id, Step::Peek);
             engine.set_deadline(id, engine.options.inbound_side.detect_timeout);
         }
         Way::Direct | Way::Front => secure(engine, id),
@@ -232,6 +236,10 @@ fn ask_outbound(engine: &mut Engine, id: ConnId) {
         return engine.fail(id, Cause::new(Reason::Loop, "the destination is this sidecar"));
     }
     let host_port = address.ip().is_loopback() && engine.options.host_ports.contains(&address.port());
+    if !host_port && engine.is_host_loopback(address) {
+        return engine
+            .fail(id, Cause::new(Reason::Forbidden, "the host's loopback: `gossamer run --host-port N` opens a port"));
+    }
     let destination = match engine.hold_destination(address, id, host_port) {
         Ok(destination) => destination,
         Err(cause) => return engine.fail(id, cause),
@@ -350,6 +358,12 @@ fn decide(engine: &mut Engine, id: ConnId, detected: Option<Detected>) {
         }
         _ if front => engine.later(Task::Reset(id)),
         _ => opaque::begin(engine, id, side),
+    }
+}
+
+fn step(engine: &mut Engine, id: ConnId, step: Step) {
+    if let Some(intake) = get(engine, id) {
+        intake.step = step;
     }
 }
 

@@ -27,6 +27,7 @@ pub mod options;
 pub mod outbound;
 pub mod plan;
 pub mod pool;
+pub mod quick;
 pub mod side;
 pub mod socket;
 pub mod start;

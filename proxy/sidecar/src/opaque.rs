@@ -139,13 +139,13 @@ fn connect_inbound(
 
 /// Makes the two halves each other's end.
 fn join(engine: &mut Engine, id: ConnId, dialled: Dialled) {
-    let Dialled { conn, lease, author, edge } = dialled;
-    let half = Half::Dialled { lease, author, started: engine.now };
+    let edge = dialled.edge.clone();
+    let half = Half::Dialled { lease: dialled.lease, author: dialled.author, started: engine.now };
     if let Some(edge) = &edge {
         edge.open();
     }
     let opaque = Opaque { peer: Some(id), edge: edge.clone(), half, connected: false, broken: false };
-    let Some(other) = engine.adopt_dialled(conn, Driver::Opaque(Box::new(opaque))) else {
+    let Some(other) = engine.adopt_dialled(dialled, Driver::Opaque(Box::new(opaque))) else {
         return engine.reset(id);
     };
     engine.clear_deadline(id);

@@ -7,6 +7,8 @@ use std::os::fd::BorrowedFd;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rules::inbound::Cidr;
+
 #[derive(Clone, Debug)]
 pub struct Options {
     /// Upstream sockets are bound to it, so that peers see the workload's own address.
@@ -15,8 +17,11 @@ pub struct Options {
     pub inbound: Option<SocketAddr>,
     /// This sidecar stands in front of a control plane that listens here.
     pub front: Option<PathBuf>,
-    /// Ports of the host's loopback that the workload may reach.
+    /// Addresses that redirected connections may have been going to; empty allows all.
+    pub inbound_ips: Vec<IpAddr>,
+    /// Ports of the host's loopback that the workload may reach, and the networks of the mesh, which may lie there too.
     pub host_ports: Vec<u16>,
+    pub cluster_networks: Vec<Cidr>,
     pub inbound_side: SideOptions,
     pub outbound_side: SideOptions,
     /// Where an accepted connection was going before it was redirected. Tests have no redirect.
@@ -37,7 +42,6 @@ pub struct Options {
 pub struct SideOptions {
     pub connect_timeout: Duration,
     pub detect_timeout: Duration,
-    pub backoff: (Duration, Duration),
     /// HTTP requests at once; more are shed.
     pub in_flight: usize,
     /// Idle HTTP/1 connections kept per endpoint, and for how long.
@@ -56,7 +60,9 @@ impl Default for Options {
             source: None,
             inbound: None,
             front: None,
+            inbound_ips: Vec::new(),
             host_ports: Vec::new(),
+            cluster_networks: Vec::new(),
             inbound_side: SideOptions { connect_timeout: Duration::from_millis(300), ..SideOptions::default() },
             outbound_side: SideOptions::default(),
             original_destination: |socket| kernel::original_destination(socket),
@@ -74,7 +80,6 @@ impl Default for SideOptions {
         SideOptions {
             connect_timeout: Duration::from_secs(1),
             detect_timeout: Duration::from_secs(10),
-            backoff: (Duration::from_millis(100), Duration::from_secs(60)),
             in_flight: 100_000,
             idle_connections: 10_000,
             idle_timeout: Duration::from_secs(3),

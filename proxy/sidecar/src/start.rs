@@ -138,7 +138,9 @@ fn options(settings: &Settings) -> Options {
         source: settings.outbound.source,
         inbound: Some(settings.inbound.listen).filter(|address| !address.ip().is_unspecified()),
         front: settings.front.clone(),
+        inbound_ips: settings.inbound.ips.clone(),
         host_ports: settings.outbound.host_ports.iter().collect(),
+        cluster_networks: settings.policy.cluster_networks.clone(),
         inbound_side: side(&settings.inbound.side),
         outbound_side: side(&settings.outbound.side),
         outbound_idle: remembered(settings, settings.outbound.side.discovery_idle_timeout),
@@ -158,7 +160,6 @@ fn side(side: &Side) -> SideOptions {
     SideOptions {
         connect_timeout: side.connect_timeout,
         detect_timeout: side.detect_timeout,
-        backoff: (side.backoff.min, side.backoff.max),
         in_flight: side.max_in_flight,
         idle_connections: side.max_idle,
         idle_timeout: side.pool_idle_timeout,

@@ -3,7 +3,7 @@
 //! HTTP/2 connections are links: few per upstream, shared by many requests. HTTP/1 connections carry one exchange at a
 //! time and are kept for a moment. Never plaintext where an identity is expected, never a link for another identity.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use crate::exchange::ExchangeId;
 use crate::failure::Cause;
 use crate::http1;
 use crate::http2::Http2;
+use crate::quick::QuickMap;
 use crate::socket::Socket;
 use crate::tls;
 
@@ -97,15 +98,22 @@ pub struct Upstream {
 #[derive(Default)]
 pub struct Upstreams {
     all: Arena<Upstream>,
-    by_key: HashMap<Key, UpstreamId>,
+    by_key: QuickMap<Key, UpstreamId>,
 }
 
 /// A connection under way, not yet part of the loop.
 pub struct Dialled {
     pub conn: Conn,
+    /// For TCP alone.
+    pub timeout: Duration,
     pub lease: Option<Lease>,
     pub author: Author,
     pub edge: Option<Arc<Edge>>,
+}
+
+fn dialled(socket: Socket, timeout: Duration, author: Author) -> Dialled {
+    let conn = Conn::new(socket, Phase::Connecting, Driver::Linger);
+    Dialled { conn, timeout, lease: None, author, edge: None }
 }
 
 /// How a request gets its connection.
@@ -144,7 +152,7 @@ impl Engine {
                 transport_header::write(conn.output.buffer(&mut self.pool), &header);
             }
         }
-        Ok(Dialled { conn, lease: None, author, edge: None })
+        Ok(Dialled { conn, timeout: side.connect_timeout, lease: None, author, edge: None })
     }
 
     fn client_tls(&self, tls: &ServerTls, port: Option<u16>) -> Result<Box<dyn crate::tls::Tls>, Cause> {
@@ -159,8 +167,7 @@ impl Engine {
     /// Begins to connect to a port of the host's loopback.
     pub fn dial_host(&mut self, address: SocketAddr) -> Result<Dialled, Cause> {
         let socket = Socket::connect(address, None).map_err(|error| Cause::of(&error))?;
-        let conn = Conn::new(socket, Phase::Connecting, Driver::Linger);
-        Ok(Dialled { conn, lease: None, author: Author::Application, edge: None })
+        Ok(dialled(socket, self.options.outbound_side.connect_timeout, Author::Application))
     }
 
     /// Begins to connect to the application; `None` when the waiter must wait for a socket.
@@ -168,19 +175,15 @@ impl Engine {
         match self.reach_app(local, waiter)? {
             Reach::Wait => Ok(None),
             Reach::Connecting(socket) => {
-                let conn = Conn::new(socket, Phase::Connecting, Driver::Linger);
-                Ok(Some(Dialled { conn, lease: None, author: Author::Application, edge: None }))
+                Ok(Some(dialled(socket, self.options.inbound_side.connect_timeout, Author::Application)))
             }
         }
     }
 
     /// Adds a dialled connection to the loop under its driver.
-    pub fn adopt_dialled(&mut self, mut conn: Conn, driver: Driver) -> Option<ConnId> {
-        let inbound = conn.tls.is_none() && matches!(&driver, Driver::Http2(http2) if !http2.is_mesh_client());
-        conn.driver = driver;
-        let id = self.adopt(conn)?;
-        let side = if inbound { &self.options.inbound_side } else { &self.options.outbound_side };
-        self.set_deadline(id, side.connect_timeout);
+    pub fn adopt_dialled(&mut self, dialled: Dialled, driver: Driver) -> Option<ConnId> {
+        let id = self.adopt(Conn { driver, ..dialled.conn })?;
+        self.set_deadline(id, dialled.timeout);
         Some(id)
     }
 
@@ -222,7 +225,7 @@ impl Engine {
         }
         let Some(dialled) = self.dial_upstream(id, exchange)? else { return Ok(Acquired::Later) };
         let driver = http1::Client::driver(id, exchange);
-        self.adopt_dialled(dialled.conn, driver).ok_or(Cause::new(Reason::Resources, ""))?;
+        self.adopt_dialled(dialled, driver).ok_or(Cause::new(Reason::Resources, ""))?;
         if let Some(upstream) = self.upstreams.all.get_mut(id) {
             upstream.connections += 1;
         }
@@ -269,7 +272,7 @@ impl Engine {
         let Some(dialled) = self.dial_upstream(id, exchange)? else { return Ok(false) };
         let mesh = self.upstreams.all.get(id).is_some_and(|upstream| upstream.key.is_mesh());
         let driver = Http2::client(id, mesh);
-        let link = self.adopt_dialled(dialled.conn, driver).ok_or(Cause::new(Reason::Resources, ""))?;
+        let link = self.adopt_dialled(dialled, driver).ok_or(Cause::new(Reason::Resources, ""))?;
         self.share(link);
         if let Some(upstream) = self.upstreams.all.get_mut(id) {
             upstream.links.push(link);
@@ -288,8 +291,7 @@ impl Engine {
             Key::App { local, .. } => self.dial_app(local, Waiter::Exchange(exchange)),
             Key::Front(path) => {
                 let socket = Socket::connect_unix(&path).map_err(|error| Cause::of(&error))?;
-                let conn = Conn::new(socket, Phase::Connecting, Driver::Linger);
-                Ok(Some(Dialled { conn, lease: None, author: Author::ControlPlane, edge: None }))
+                Ok(Some(dialled(socket, self.options.inbound_side.connect_timeout, Author::ControlPlane)))
             }
         }
     }

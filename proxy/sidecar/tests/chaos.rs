@@ -34,7 +34,9 @@ fn moody() -> SocketAddr {
                 return reset(stream);
             }
             3 => {
-                stream.write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n").unwrap_or_default();
+                stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\npart\r\n")
+                    .unwrap_or_default();
                 return false;
             }
             4 => std::thread::sleep(Duration::from_millis(20)),
@@ -52,7 +54,8 @@ fn careless(sidecar: &Sidecar, seed: u64) {
     stream.set_read_timeout(Some(Duration::from_millis(50))).unwrap();
     let body = vec![b'y'; random(&mut state) % 40_000];
     let mut request =
-        format!("POST /{} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", random(&mut state), body.len()).into_bytes();
+        format!("POST /{} HTTP/1.1\r\nHost: a\r\nContent-Length: {}\r\n\r\n", random(&mut state), body.len())
+            .into_bytes();
     request.extend(&body);
     let cut = match random(&mut state) % 3 {
         0 => random(&mut state) % request.len(),
@@ -125,7 +128,8 @@ fn opaque_connections_that_break_off_leave_nothing() {
 fn a_request_may_arrive_byte_by_byte() {
     let (client, _server) = pair(mirror(), |policy| policy);
     let mut connection = Client::new(client.connect(service(1)));
-    let request = b"POST /slow HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n";
+    let request =
+        b"POST /slow HTTP/1.1\r\nHost: web\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nX-T: 1\r\n\r\n";
     for _ in 0..2 {
         for byte in request {
             connection.send(&[*byte]);
