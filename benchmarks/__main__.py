@@ -90,15 +90,9 @@ def rounds(folder: Path, options: argparse.Namespace) -> tuple[list[dict[str, An
     for number in range(options.rounds):
         for name in names[number % len(names) :] + names[: number % len(names)]:
             before, begin = steal(), time.monotonic()
-            if name == "gossamer":
-                arguments = (
-                    str(folder / "origin"),
-                    str(folder / "load"),
-                    options.bytes,
-                    options.connections,
-                    options.seconds,
-                )
-                result = meshed.measure(*arguments)
+            if name in OURS:
+                pair = (str(folder / "origin"), str(folder / "load"))
+                result = meshed.measure(*pair, options.bytes, options.connections, options.seconds, name == OURS[1])
             else:
                 result = in_arena(folder, by_name[name], options.bytes, options.connections, options.seconds)
             after = steal()
