@@ -9,13 +9,15 @@ pub const HANG_UP: i32 = 1;
 pub const INTERRUPT: i32 = 2;
 pub const QUIT: i32 = 3;
 pub const KILL: i32 = 9;
+const STOP: i32 = 19;
 pub const TERMINATE: i32 = 15;
 pub const CHILD: i32 = 17;
 pub const CONTINUE: i32 = 18;
 
-/// Left alone: those that cannot be caught, those that say this process is broken, SIGPIPE (never raised: we ask for
-/// errors), and those that stop a job (the launcher stops together with the program).
-const UNTOUCHED: [i32; 15] = [4, 5, 6, 7, KILL, 8, 11, 13, 19, 20, 21, 22, 31, 32, 33];
+/// Left alone: those that cannot be caught, those that say this process is broken, and SIGPIPE (never raised: we ask for
+/// errors). Those that stop a job are taken: the launcher stops when the program has, not before, because its stop gives
+/// the terminal back to the shell.
+const UNTOUCHED: [i32; 12] = [4, 5, 6, 7, KILL, 8, 11, 13, STOP, 31, 32, 33];
 const LAST: i32 = 64;
 
 /// Every signal read as data.
@@ -68,10 +70,12 @@ mod tests {
     }
 
     #[test]
-    fn stopping_and_dying_signals_are_left_alone() {
-        for signal in [KILL, 19, 20, 21, 22, 11, 6] {
+    fn signals_that_cannot_be_data_are_left_alone() {
+        for signal in [KILL, STOP, 11, 6] {
             assert!(!taken().contains(&signal));
         }
+        let key = Received { signal: 20, sender: None };
+        assert_eq!(meaning(key, true), Meaning::Nothing, "the program stops, then we do");
         assert!(taken().contains(&TERMINATE) && taken().contains(&CHILD) && taken().contains(&34));
     }
 }

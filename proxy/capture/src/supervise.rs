@@ -39,8 +39,6 @@ const SHORTEST_RESTART: Duration = Duration::from_millis(100);
 const LONGEST_RESTART: Duration = Duration::from_secs(10);
 /// A sidecar that lived this long has its next restart at once.
 const HEALTHY: Duration = Duration::from_secs(60);
-/// A stop is believed after this: when a whole job is continued, ours may be told first.
-const STOP_SETTLES: Duration = Duration::from_millis(10);
 /// A group's signal and our copy of it arrive together; a person's second one does not.
 const ECHO: Duration = Duration::from_millis(20);
 const SURVEY: Duration = Duration::from_secs(10);
@@ -122,7 +120,8 @@ pub struct Launcher {
     survey_at: Instant,
     said: Vec<String>,
     status: Option<WaitStatus>,
-    stopped: Option<Instant>,
+    /// The program was stopped by this signal, and we have yet to stop with it.
+    stopped: Option<i32>,
     terminated_at: Option<Instant>,
     tells_quiet: bool,
     ready_at: Instant,
@@ -236,24 +235,15 @@ impl Launcher {
         let looking = self.watches_program().then(|| self.discovery.next());
         let asking = (looking.is_some() && self.wants_ready_answer()).then_some(self.ready_next);
         let dial = self.dial.as_ref().map(|(_, dial)| dial.deadline);
-        let stopped = self.stopped.map(|stopped| stopped + STOP_SETTLES);
-        let all = [
-            self.deadline,
-            self.sidecar_deadline,
-            self.restart_at,
-            self.parts.agent.retry_at(),
-            looking,
-            asking,
-            dial,
-            stopped,
-        ];
+        let all =
+            [self.deadline, self.sidecar_deadline, self.restart_at, self.parts.agent.retry_at(), looking, asking, dial];
         all.into_iter().flatten().min()
     }
 
     fn timers(&mut self) {
         let now = self.now;
         let due = |at: Option<Instant>| at.is_some_and(|at| now >= at);
-        let (deadline, restart, stopped) = (due(self.deadline), due(self.restart_at), self.stopped);
+        let (deadline, restart) = (due(self.deadline), due(self.restart_at));
         let hopeless = due(self.sidecar_deadline);
         if due(self.parts.agent.retry_at()) {
             self.hear_agent();
@@ -268,9 +258,6 @@ impl Launcher {
         }
         if restart {
             self.restart_sidecar();
-        }
-        if due(stopped.map(|stopped| stopped + STOP_SETTLES)) {
-            self.stop_with_program();
         }
         if self.watches_program() {
             self.look();
@@ -657,11 +644,13 @@ impl Launcher {
                 Meaning::Child => self.reap()?,
                 _ if matches!(self.phase, Phase::Starting | Phase::Testing) => self.abort(received.signal),
                 Meaning::Terminate => self.terminate(),
-                // Perhaps the whole job was continued, and the program is only told after us.
-                Meaning::Continued => self.stopped = self.stopped.map(|_| self.now),
+                Meaning::Continued => {}
                 Meaning::PassOn(signal) => self.pass_on(signal),
                 Meaning::Nothing => {}
             }
+        }
+        if let Some(signal) = self.stopped.take() {
+            self.stop_with_program(signal);
         }
         Ok(())
     }
@@ -739,7 +728,7 @@ impl Launcher {
             if over {
                 self.program_ended(status);
             } else {
-                self.stopped = status.stopped().then_some(self.now);
+                self.stopped = status.stopping_signal();
             }
         } else if over && self.sidecar.as_ref().is_some_and(|sidecar| sidecar.pid == pid) {
             self.sidecar_ended(status);
@@ -748,17 +737,13 @@ impl Launcher {
         }
     }
 
-    /// The shell that waits for us must see its job stop.
-    fn stop_with_program(&mut self) {
-        // We may have been stopped ourselves since the news came, and continued with the program: then that waits here.
-        if self.hear_signals().is_err() || self.stopped.is_none_or(|stopped| self.now < stopped + STOP_SETTLES) {
+    /// The shell that waits for us must see its job stop: as the program did, and only after it, because then the shell
+    /// takes the terminal.
+    fn stop_with_program(&mut self, signal: i32) {
+        if self.status.is_some() || !under_job_control() {
             return;
         }
-        self.stopped = None;
-        if !under_job_control() || self.status.is_some() {
-            return;
-        }
-        rustix::process::kill_process(rustix::process::getpid(), Signal::STOP).ok();
+        kernel::signal::stop_by(signal);
         // Continued: the program may have made a group of its own, which the shell does not know.
         let program = self.parts.program;
         if self.same_group() {

@@ -89,6 +89,9 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         if std::thread::panicking() {
+            let list = "ps -eo pid,ppid,pgid,sid,tpgid,stat,wchan:20,args | grep -E \"SID|$0\"";
+            let list = Command::new("sh").args(["-c", list, &self.shell.id().to_string()]).output().unwrap();
+            eprintln!("{}", String::from_utf8_lossy(&list.stdout));
             eprintln!("still unread on the terminal: {:?}", self.seen.lock().unwrap());
             eprintln!("log: {}", std::fs::read_to_string(self.directory.join("log")).unwrap_or_default());
         }
@@ -134,8 +137,8 @@ fn a_program_that_survives_ctrl_c_keeps_its_sidecar() {
         let helpers = children(launcher);
         terminal.types("\x03");
         terminal.wait_for("caught\r\n");
-        terminal.types("a\nb\n");
         assert!(helpers.iter().all(|helper| alive(*helper)));
+        terminal.types("a\nb\n");
         terminal.wait_for("end ");
         terminal.wait_for("ready> ");
         eventually("all end", || helpers.iter().all(|helper| !alive(*helper)).then_some(()));

@@ -99,6 +99,22 @@ pub fn unblock_all() {
     }
 }
 
+/// Stops this process by `signal` (one of those that stop a job), blocked or not, and returns when it was continued.
+pub fn stop_by(signal: i32) {
+    let mut set = MaybeUninit::<libc::sigset_t>::uninit();
+    let mut before = MaybeUninit::<libc::sigset_t>::uninit();
+    // SAFETY: sigemptyset initialises `set` before it is read, and sigprocmask `before`, whose result is checked before
+    // it is put back. A blocked signal waits for the second call, which returns after the process was continued.
+    unsafe {
+        libc::sigemptyset(set.as_mut_ptr());
+        libc::sigaddset(set.as_mut_ptr(), signal);
+        libc::kill(libc::getpid(), signal);
+        if libc::sigprocmask(libc::SIG_UNBLOCK, set.as_ptr(), before.as_mut_ptr()) == 0 {
+            libc::sigprocmask(libc::SIG_SETMASK, before.as_ptr(), std::ptr::null_mut());
+        }
+    }
+}
+
 /// Dies by `signal`, so that whoever waits for us sees what the program died of; without a core of our own.
 pub fn die_by(signal: i32) -> ! {
     reset_disposition(signal);
