@@ -499,8 +499,9 @@ fn informational_heads_come_before_the_final_one() {
     let log = responses(Answer::Other, b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok");
     assert_eq!(log.heads, ["100 ", "103 Link=a", "200 Http11 Length(2) keep=true Content-Length=2"]);
     assert_eq!((log.body.as_slice(), log.ends), (&b"ok"[..], 1));
-    let flood = "HTTP/1.1 103 E\r\n\r\n".repeat(101);
-    assert_eq!(responses(Answer::Other, flood.as_bytes()).error, Some(Error::Unexpected));
+    let flood = |n: usize| format!("{}HTTP/1.1 204 x\r\n\r\n", "HTTP/1.1 103 E\r\n\r\n".repeat(n));
+    assert_eq!(responses(Answer::Other, flood(100).as_bytes()).error, None);
+    assert_eq!(responses(Answer::Other, flood(101).as_bytes()).error, Some(Error::Unexpected));
 }
 
 #[test]

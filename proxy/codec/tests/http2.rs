@@ -4,7 +4,7 @@
 
 use codec::h2::{Config, Connection, ConnectionError, PREFACE, Reason, Refused, Role};
 use codec::head::StoredFields;
-use codec::{Body, Event, Fields, Flow, Request, Response, Scratch, Version};
+use codec::{Body, Event, Fields, Flow, Form, Request, Response, Scratch, Version};
 
 const END_STREAM: u8 = 1;
 const END_HEADERS: u8 = 4;
@@ -330,6 +330,101 @@ fn malformed_requests_never_get_through() {
         s.feed(&headers(3, true, &GET));
         assert_eq!(s.events.len(), 1);
     }
+}
+
+/// The head of the first request among `fields`, given to `check`; false when it was refused.
+fn understood(config: Config, end: bool, fields: &[(&str, &str)], check: impl Fn(&Request<'_>)) -> bool {
+    let mut s = Fed::new(config);
+    match s.connection.next(&headers(1, end, fields), &mut s.scratch).unwrap().1 {
+        Some(Event::Request { head, .. }) => check(&head),
+        Some(other) => panic!("{}", show(&other)),
+        None => return false,
+    }
+    true
+}
+
+#[test]
+fn everything_a_request_says_is_understood() {
+    let server = Config::server();
+    let base = [(":scheme", "https"), (":path", "/a?b"), (":method", "PUT")];
+    let with = |more: &[(&'static str, &'static str)]| [&base[..], more].concat();
+    let ok = understood(
+        server,
+        false,
+        &with(&[("host", "web:81"), ("te", "trailers"), ("expect", "100-Continue")]),
+        |head| {
+            assert_eq!(
+                (head.method, head.scheme, head.authority, head.path),
+                (&b"PUT"[..], &b"https"[..], &b"web:81"[..], &b"/a?b"[..])
+            );
+            assert!(
+                head.te_trailers && head.expect_continue && head.form == Form::Origin && head.body == Body::Chunked
+            );
+            assert_eq!(
+                (head.host(), head.port(), head.path_and_query()),
+                (&b"web"[..], Some(81), (&b"/a"[..], &b"b"[..]))
+            );
+        },
+    );
+    assert!(ok);
+    assert!(understood(server, true, &with(&[("expect", "other")]), |head| {
+        assert!(!head.te_trailers && !head.expect_continue && head.body == Body::None && head.authority.is_empty());
+    }));
+    assert!(understood(
+        server,
+        true,
+        &with(&[("content-length", "0"), ("content-type", "application/grpc+proto")]),
+        |head| {
+            assert!(head.body == Body::Length(0) && head.is_grpc());
+        }
+    ));
+    assert!(!understood(server, true, &with(&[("content-length", "1")]), |_| ()));
+    assert!(understood(server, false, &with(&[(":authority", "a"), ("host", "A"), ("content-length", "1")]), |head| {
+        assert_eq!((head.authority, head.body), (&b"a"[..], Body::Length(1)));
+    }));
+    assert!(understood(server, true, &[(":method", "OPTIONS"), (":scheme", "http"), (":path", "*")], |head| {
+        assert_eq!((head.form, head.path), (Form::Asterisk, &b"*"[..]));
+    }));
+    let connect = [(":method", "CONNECT"), (":authority", "a:443")];
+    assert!(understood(server, false, &connect, |head| {
+        assert_eq!(
+            (head.form, head.scheme, head.path, head.authority),
+            (Form::Authority, &b"http"[..], &b""[..], &b"a:443"[..])
+        );
+    }));
+    for more in [("content-length", "1"), (":path", "/"), (":scheme", "http")] {
+        let mut fields = vec![connect[0], connect[1]];
+        fields.insert(if more.0 == "content-length" { 2 } else { 0 }, more);
+        assert!(!understood(server, false, &fields, |_| ()), "{more:?}");
+    }
+    assert!(!understood(server, false, &[(":method", "CONNECT"), (":authority", "a")], |_| ()));
+}
+
+#[test]
+fn extended_connect_is_for_those_who_allow_it() {
+    let fields = |method, protocol| {
+        [(":method", method), (":scheme", "http"), (":path", "/ws"), (":authority", "a"), (":protocol", protocol)]
+    };
+    let open = Config { extended_connect: true, ..Config::server() };
+    assert!(Connection::new(open).out.windows(6).any(|w| w == [0, 8, 0, 0, 0, 1]));
+    assert!(understood(open, false, &fields("CONNECT", "websocket"), |head| {
+        assert_eq!((head.protocol, head.path, head.form), (&b"websocket"[..], &b"/ws"[..], Form::Origin));
+    }));
+    assert!(understood(open, false, &fields("CONNECT", "a/b"), |_| ()));
+    for (config, method, protocol) in [
+        (open, "GET", "websocket"),
+        (open, "CONNECT", ""),
+        (open, "CONNECT", "a b"),
+        (Config::server(), "CONNECT", "websocket"),
+    ] {
+        assert!(!understood(config, false, &fields(method, protocol), |_| ()), "{method} {protocol}");
+    }
+    let mut c = Fed::new(Config::client());
+    let head = Request { method: b"CONNECT", protocol: b"websocket", ..get() };
+    c.connection.send_request(1, &head, &[], false).unwrap();
+    let mut s = Fed::new(open);
+    s.feed(&c.connection.out);
+    assert_eq!(s.requests, 1);
 }
 
 #[test]
