@@ -903,6 +903,33 @@ fn responses_are_checked_like_requests() {
 }
 
 #[test]
+fn every_status_crosses_both_protocols() {
+    for status in (200..1_000u16).chain([103, 199]) {
+        let mut s = Fed::server();
+        s.feed(&headers(1, true, &GET));
+        s.connection.out.clear();
+        assert!(s.connection.send_response(1, &Response { status, ..ok() }, &[], true));
+        let mut c = Fed::client(1);
+        let end = status >= 200;
+        match c.connection.next(&s.connection.out, &mut c.scratch).unwrap().1.unwrap() {
+            Event::Response { head, end: true, .. } if end => assert!(head.status == status && head.persistent),
+            Event::Informational { head, .. } if !end => assert_eq!(head.status, status),
+            other => panic!("{}", show(&other)),
+        }
+        let mut out = Vec::new();
+        let to = codec::h1::To { version: Version::Http11, answer: codec::h1::Answer::Other, persistent: true };
+        codec::h1::write::response(&mut out, &Response { status, body: Body::None, ..ok() }, &[], to);
+        let mut reader = codec::h1::Reader::responses();
+        reader.answer(codec::h1::Answer::Other);
+        match reader.next(&out, &mut c.scratch).unwrap().1.unwrap() {
+            Event::Response { head, end: true, .. } if end => assert_eq!(head.status, status),
+            Event::Informational { head, .. } if !end => assert_eq!(head.status, status),
+            other => panic!("{}", show(&other)),
+        }
+    }
+}
+
+#[test]
 fn informational_responses_and_bodiless_ones() {
     let mut c = Fed::client(2);
     c.feed(
