@@ -203,7 +203,14 @@ fn read_header(engine: &mut Engine, id: ConnId, bytes: &[u8]) -> usize {
 pub fn end(engine: &mut Engine, id: ConnId) {
     let waits = engine.conns.get(id).is_some_and(|conn| !conn.input.is_empty());
     let detecting = get(engine, id).is_some_and(|intake| intake.step == Step::Detect && intake.way != Way::Front);
-    if waits && detecting { decide(engine, id, Some(Detected::Opaque)) } else { engine.close(id) }
+    if !waits || !detecting {
+        return engine.close(id);
+    }
+    decide(engine, id, Some(Detected::Opaque));
+    // Whoever takes over has to hear of it, too.
+    if let Some(conn) = engine.conns.get_mut(id) {
+        conn.flags.end_told = false;
+    }
 }
 
 /// Detection took too long. A connection that was silent is opaque: perhaps the server speaks first.
