@@ -17,7 +17,8 @@ from tests.mesh.harness import Mesh, Workload, eventually
 from tests.mesh.outsider import Agent
 from tests.mesh.test_faults import ECHO, controller, outcome, sidecar, steady
 
-FLOOD = str(Path(__file__).parent / "apps" / "flood.py")
+APPS = Path(__file__).parent / "apps"
+FLOOD = str(APPS / "flood.py")
 
 
 @pytest.fixture(scope="module")
@@ -122,3 +123,32 @@ def test_floods_of_the_control_plane_end_and_harm_nobody(mesh: Mesh) -> None:
     assert memory(plane) - before[1] < 16 * 1024
     idles(front)
     idles(plane)
+
+
+@pytest.mark.parametrize("where", ["inside", "outside"])
+def test_requests_cut_at_any_byte_end_at_once(mesh: Mesh, target: tuple[Workload, int], where: str) -> None:
+    server, port = target
+    script = [sys.executable, str(APPS / "half.py")]
+
+    if where == "inside":
+        text = mesh.ask("cutter", *script, "web", "8080").stdout
+    else:
+        text = subprocess.run([*script, "127.0.0.1", str(port)], capture_output=True, timeout=60).stdout
+
+    endings = json.loads(text)
+    assert {how for how, _ in endings} <= {"200", "400", "closed", "ConnectionResetError"}
+    assert [how for how, _ in endings].count("200") == 2, "only whole requests"
+    assert max(seconds for _, seconds in endings) < 5
+    idles(sidecar(server))
+
+
+def test_heads_that_never_end_cost_little_and_harm_nobody(mesh: Mesh, target: tuple[Workload, int]) -> None:
+    server, port = target
+    pid = sidecar(server)
+    before = memory(pid)
+    load = steady(mesh, "web", 100, 5)
+
+    subprocess.run([sys.executable, str(APPS / "drip.py"), "127.0.0.1", str(port), "200", "5"], check=True, timeout=60)
+
+    assert outcome(load) == {"counts": {"200": 500}, "bad": []}
+    assert memory(pid) - before < 200 * 32

@@ -137,7 +137,8 @@ class Reader(threading.Thread):
 
     def __init__(self, stream: socket.socket) -> None:
         super().__init__(daemon=True)
-        self.stream, self.ended, self.code = stream, False, None
+        self.stream, self.ended = stream, False
+        self.code: int | None = None
 
     def run(self) -> None:
         got = b""
