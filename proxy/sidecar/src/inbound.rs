@@ -16,6 +16,7 @@ use crate::engine::{Engine, Task, Timer};
 use crate::failure::Cause;
 use crate::opaque;
 use crate::outbound::Answer;
+use crate::quick::QuickMap;
 use crate::side::{Called, CountedEdge, Side};
 
 /// Ports watched at once.

@@ -21,11 +21,12 @@ impl Quick {
 
 impl Hasher for Quick {
     fn write(&mut self, bytes: &[u8]) {
-        let (words, rest) = bytes.as_chunks::<8>();
-        words.iter().for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        if !rest.is_empty() {
-            let last = rest.iter().fold(0, |word, byte| word << 8 | u64::from(*byte));
-            self.mix(last);
+        let mut words = bytes.chunks_exact(8);
+        for word in &mut words {
+            self.mix(<[u8; 8]>::try_from(word).map_or(0, u64::from_le_bytes));
+        }
+        if !words.remainder().is_empty() {
+            self.mix(words.remainder().iter().fold(0, |word, byte| word << 8 | u64::from(*byte)));
         }
     }
 
@@ -69,7 +70,8 @@ mod tests {
     fn similar_keys_spread_over_the_slots_of_a_table() {
         let slots = |hashes: Vec<u64>| hashes.into_iter().map(|hash| hash % 4096).collect::<HashSet<_>>().len();
         let ports = slots((0..2048u16).map(hash).collect());
-        let names = slots((0..2048).map(|number| hash(format!("service-{number}.default.svc.cluster.local"))).collect());
+        let names =
+            slots((0..2048).map(|number| hash(format!("service-{number}.default.svc.cluster.local"))).collect());
         // Chance alone fills about 1610 of the 4096.
         assert!(ports > 1400 && names > 1400, "{ports} {names}");
     }
