@@ -39,12 +39,17 @@ impl Http2 {
     /// each sidecar; who shows it no certificate can only ask for one.
     pub fn server(side: Side, mesh: bool) -> Driver {
         let wide = mesh || matches!(side, Side::Front(Some(_)));
-        let config = if wide { Config::mesh_server() } else { Config::server() };
+        let config = match &side {
+            _ if wide => Config::mesh_server(),
+            // Our own application may cancel and ping as it likes: the sidecar is nobody else's.
+            Side::Outbound(_) => Config { early_resets: 100_000, idle_frames: 1_000_000, ..Config::server() },
+            Side::Inbound(_) | Side::Front(_) => Config::server(),
+        };
         Http2::driver(config, Role::Server(side))
     }
 
     pub fn client(upstream: UpstreamId, mesh: bool) -> Driver {
-        let config = if mesh { Config::mesh_client() } else { Config { max_streams: 10_000, ..Config::client() } };
+        let config = if mesh { Config::mesh_client() } else { application() };
         Http2::driver(config, Role::Client { upstream, mesh })
     }
 
@@ -74,6 +79,12 @@ impl Http2 {
     pub fn leave(&mut self) {
         self.leaving = true;
     }
+}
+
+/// Towards an application or a control plane of our own: whoever floods there harms nobody else, and gRPC servers send
+/// a ping and a window update for every message.
+fn application() -> Config {
+    Config { max_streams: 10_000, idle_frames: 1_000_000, ..Config::client() }
 }
 
 /// Frames. Whole ones are used; the rest waits for more.
