@@ -680,6 +680,8 @@ impl Launcher {
         let echo = self.terminated_at.is_some_and(|at| self.now.duration_since(at) < ECHO);
         self.terminated_at = Some(self.now);
         match self.phase {
+            // Nobody calls it: nothing to withdraw and nothing to answer.
+            Phase::Running if self.published.is_none() && self.offer().is_none() => self.terminate_program(),
             Phase::Running => {
                 self.phase = Phase::Withdrawing;
                 self.deadline = Some(self.now + WITHDRAW_PATIENCE);
