@@ -320,6 +320,36 @@ fn nominated_fields_end_here_and_what_is_ours_survives() {
 }
 
 #[test]
+fn what_a_head_says_about_its_connection_is_understood() {
+    for (version, lines, persistent, expects, trailers) in [
+        ("1.1", "", true, false, false),
+        ("1.1", "Connection: keep-alive, Close\r\n", false, false, false),
+        ("1.1", "Expect: 100-Continue\r\nConnection: TE\r\nTE: gzip\r\nTE: x, Trailers\r\n", true, true, true),
+        ("1.1", "Expect: other\r\nTE: gzip\r\n", true, false, false),
+        ("1.0", "Expect: 100-continue\r\nTE: trailers\r\n", false, false, false),
+        ("1.0", "Connection: Keep-Alive\r\n", true, false, false),
+        ("1.0", "Connection: keep-alive, close\r\n", false, false, false),
+    ] {
+        let input = format!("GET / HTTP/{version}\r\nHost: a\r\n{lines}\r\n");
+        let mut scratch = Scratch::default();
+        let Ok((_, Some(Event::Request { head, .. }))) = Reader::requests().next(input.as_bytes(), &mut scratch) else {
+            panic!("{input}")
+        };
+        let said = (head.persistent, head.expect_continue, head.te_trailers);
+        assert_eq!(said, (persistent, expects, trailers), "{input}");
+        let mut reader = Reader::responses();
+        reader.answer(Answer::Other);
+        let input = format!("HTTP/{version} 200 Very Fine\r\nContent-Length: 0\r\n{lines}\r\n");
+        let Ok((_, Some(Event::Response { head, .. }))) = reader.next(input.as_bytes(), &mut scratch) else {
+            panic!("{input}")
+        };
+        assert_eq!((head.persistent, head.reason), (persistent, &b"Very Fine"[..]), "{input}");
+    }
+    let longest = format!("{} / HTTP/1.1\r\nHost: a\r\n\r\n", "A".repeat(64));
+    assert_eq!(request_error(longest), None);
+}
+
+#[test]
 fn upgrades_pass_except_to_http2() {
     let head = |value: &str, nominated: &str| {
         let log = requests(with(&format!("Host: a\r\nUpgrade: {value}\r\nConnection: {nominated}\r\n")).as_bytes());
