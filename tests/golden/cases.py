@@ -14,7 +14,7 @@ from gossamer.model.kinds import Object
 from gossamer.model.mesh import Mesh
 from gossamer.model.names import identity, local
 from gossamer.model.ports import parse_ports
-from gossamer.model.proxy_config import Config, Invalid, NotFound
+from gossamer.model.proxy_config import Config, EndpointSet, Invalid, NotFound
 from gossamer.model.snapshot import Snapshot
 from gossamer.model.subscription import (
     AddressTarget,
@@ -28,7 +28,7 @@ from gossamer.model.subscription import (
     Subscription,
     Target,
 )
-from gossamer.model.workload import Workload, WorkloadPort
+from gossamer.model.workload import Sidecar, Workload, WorkloadPort
 from gossamer.resources.decode import decode
 from gossamer.resources.documents import load
 
@@ -49,12 +49,16 @@ def answer(name: str) -> str:
     objects += [AuditWindow(local(*one.split("/")), until=0) for one in head.value.get("audited", [])]
     objects += [decode(one.value, one.where) for one in rest]
     snapshot = Snapshot(mesh).changed(objects)
-    return json.dumps(_said(compile(snapshot, _subscription(head.value["subscription"]))), indent=2) + "\n"
+    asked = head.value["subscription"]
+    return json.dumps(_said(compile(snapshot, _subscription(asked)), "metadata" in asked), indent=2) + "\n"
 
 
-def _said(config: Config) -> Any:
+def _said(config: Config, metadata: bool) -> Any:
     if isinstance(config, NotFound | Invalid):
         return {"status": type(config).__name__, "reason": config.reason}
+    if metadata:
+        assert isinstance(config, EndpointSet)
+        return [json.loads(show.metadata(config))]
     return [json.loads(one) for one in _texts(show.show(config))]
 
 
@@ -94,6 +98,7 @@ def _workload(words: dict[str, Any], mesh: Mesh) -> Workload:
         ready=words.get("ready", True),
         inbound_port=words.get("inboundPort", 4143),
         hostname=words.get("hostname", ""),
+        sidecar=Sidecar(words.get("sidecar", "unknown")),
     )
 
 
@@ -109,7 +114,7 @@ def _subscription(words: dict[str, Any]) -> Subscription:
             return Inbound(local(*workload.split("/")), port, words.get("external", False))
         case {"outbound": str(target)}:
             return Outbound(source, _target(target))
-        case {"endpoints": str(target)}:
+        case {"endpoints": str(target)} | {"metadata": str(target)}:
             name = _target(target)
             assert isinstance(name, NameTarget)
             return Endpoints(source, name)

@@ -54,12 +54,12 @@ def _updates(sent: Answer | None, new: Answer) -> list[bytes]:
 def encode_profile(sent: Answer | None, new: Answer) -> list[bytes]:
     if not isinstance(new.value, ProfileConfig) or (sent is not None and sent.value == new.value):
         return []
-    return new.encoded(None, lambda _, answer: [_profile(answer.value)])
+    return new.encoded(None, _profile)
 
 
-def _profile(value: object) -> bytes:
-    assert isinstance(value, ProfileConfig)
-    return parts.serialize(destination.profile(value))
+def _profile(_: Answer | None, new: Answer) -> list[bytes]:
+    assert isinstance(new.value, ProfileConfig)
+    return [parts.serialize(destination.profile(new.value))]
 
 
 def _asked(request: bytes, context: Context, state: State) -> tuple[Source, Target]:

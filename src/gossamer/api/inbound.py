@@ -33,7 +33,11 @@ def methods(state: State, watches: Watches) -> Mapping[str, Method]:
 def encode(sent: Answer | None, new: Answer) -> list[bytes]:
     if not isinstance(new.value, InboundConfig) or (sent is not None and sent.value == new.value):
         return []
-    return new.encoded(None, lambda _, answer: [_bytes(answer.value)])
+    return new.encoded(None, _whole)
+
+
+def _whole(_: Answer | None, new: Answer) -> list[bytes]:
+    return [_bytes(new.value)]
 
 
 def _bytes(value: object) -> bytes:

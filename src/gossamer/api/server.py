@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gossamer.api import destination, identity, inbound, names, outbound, reports
+from gossamer.api import destination, endpoints, identity, inbound, names, outbound, reports
 from gossamer.api.watches import Watches
 from gossamer.identity.authority import Leaf
 from gossamer.kit.grpc.server import Method
@@ -22,6 +22,7 @@ def methods(
     return {
         **identity.methods(certify, issued),
         **destination.methods(state, watches),
+        **endpoints.methods(state, watches),
         **inbound.methods(state, watches),
         **outbound.methods(state, watches),
         **names.methods(state, watches),

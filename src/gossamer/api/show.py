@@ -5,7 +5,7 @@ from __future__ import annotations
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
-from gossamer.api.encode import destination, inbound, names, outbound
+from gossamer.api.encode import destination, endpoints, inbound, names, outbound
 from gossamer.model.proxy_config import Config, EndpointSet, InboundConfig, NamesTable, OutboundConfig, ProfileConfig
 
 
@@ -26,6 +26,11 @@ def show(config: Config) -> str:
         case _:
             return ""
     return _json(message)
+
+
+def metadata(config: EndpointSet) -> str:
+    """What `gossamer.v1.Endpoints` says of the same answer."""
+    return _json(endpoints.metadata(config))
 
 
 def _json(message: Message) -> str:

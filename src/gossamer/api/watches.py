@@ -19,6 +19,9 @@ from gossamer.state import State
 _log = logging.getLogger("gossamer.watches")
 
 
+Encode = Callable[["Answer | None", "Answer"], list[bytes]]
+
+
 class Answer:
     """A configuration as it is handed to streams, with what it was encoded to the first time."""
 
@@ -26,14 +29,17 @@ class Answer:
 
     def __init__(self, value: Config) -> None:
         self.value = value
-        self._encoded: dict[int, tuple[Answer | None, list[bytes]]] = {}
+        self._encoded: dict[tuple[int, Encode], tuple[Answer | None, list[bytes]]] = {}
 
-    def encoded(self, sent: Answer | None, encode: Callable[[Answer | None, Answer], list[bytes]]) -> list[bytes]:
-        """`encode(sent, self)`, done once however many streams are led from `sent` to here."""
-        known = self._encoded.get(id(sent))
+    def encoded(self, sent: Answer | None, encode: Encode) -> list[bytes]:
+        """`encode(sent, self)`, done once however many streams are led from `sent` to here.
+
+        Streams of several methods may share an answer: `encode` is a function of a module, never made for one call.
+        """
+        known = self._encoded.get((id(sent), encode))
         if known is None:
             # Holding `sent` keeps its id from being given to another.
-            known = self._encoded[id(sent)] = (sent, encode(sent, self))
+            known = self._encoded[id(sent), encode] = (sent, encode(sent, self))
         return known[1]
 
     def retire(self) -> None:

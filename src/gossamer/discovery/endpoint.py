@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from gossamer.model.names import IPAddress, Labels, Resource, is_uri, meta
-from gossamer.model.proxy_config import Endpoint, Tls
+from gossamer.model.proxy_config import Endpoint, Site, Tls
 from gossamer.model.selection import takes_opaque
 from gossamer.model.snapshot import View
-from gossamer.model.workload import EXTERNAL_WORKLOAD, ExternalWorkload, Workload
+from gossamer.model.workload import EXTERNAL_WORKLOAD, ExternalWorkload, Sidecar, Workload
 
 Peer = Workload | ExternalWorkload
 
 
-def endpoint_of(view: View, peer: Peer, port: int, address: IPAddress, zone: str = "") -> Endpoint:
-    """`zone` where something other than the workload itself knows it."""
+def endpoint_of(view: View, peer: Peer, port: int, address: IPAddress, zone: str = "", node: str = "") -> Endpoint:
+    """`zone` and `node` where something other than the workload itself knows them."""
     meshed = bool(peer.identity)
     opaque = meshed and takes_opaque(view, peer, port)
     return Endpoint(
@@ -24,6 +24,8 @@ def endpoint_of(view: View, peer: Peer, port: int, address: IPAddress, zone: str
         inbound_port=peer.inbound_port if meshed else None,
         labels={**_labels(peer), "zone": zone or peer.zone},
         meta=_reference(peer),
+        site=Site(peer.key.cluster, node or _node(peer), zone or peer.zone),
+        sidecar=peer.sidecar if isinstance(peer, Workload) else Sidecar.UNKNOWN,
     )
 
 
@@ -31,6 +33,10 @@ def _labels(peer: Peer) -> Labels:
     if isinstance(peer, ExternalWorkload):
         return {"external_workload": peer.key.name}
     return {"pod": peer.key.name, "serviceaccount": peer.service_account}
+
+
+def _node(peer: Peer) -> str:
+    return peer.node if isinstance(peer, Workload) else ""
 
 
 def _server_name(peer: Peer) -> str:

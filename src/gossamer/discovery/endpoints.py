@@ -10,7 +10,7 @@ from gossamer.discovery import lookup
 from gossamer.discovery.endpoint import Peer, endpoint_of
 from gossamer.model.facets import ANYTHING, of_service, wanted
 from gossamer.model.names import Key, Kind
-from gossamer.model.proxy_config import Endpoint, EndpointSet, Invalid, NotFound
+from gossamer.model.proxy_config import Endpoint, EndpointSet, Invalid, NotFound, Site
 from gossamer.model.service import ENDPOINT_SLICE, EndpointSlice, Service, ServicePort, SliceEndpoint
 from gossamer.model.snapshot import View
 from gossamer.model.subscription import Endpoints, Source
@@ -103,8 +103,9 @@ def _of_slice(
         if wanted and (one.ready or service.publish_not_ready):
             peer = _peer(view, one)
             for address in one.addresses:
-                plain = Endpoint(address, port or 0, labels={"zone": one.zone})
-                endpoint = endpoint_of(view, peer, port or 0, address, one.zone) if peer else plain
+                site = Site(service.key.cluster, one.node, one.zone)
+                plain = Endpoint(address, port or 0, labels={"zone": one.zone}, site=site)
+                endpoint = endpoint_of(view, peer, port or 0, address, one.zone, one.node) if peer else plain
                 yield _Candidate(endpoint, one.node, one.for_zones)
 
 

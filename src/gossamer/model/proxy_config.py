@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 
 from gossamer.model.authorization import Network
 from gossamer.model.mesh import Bundle
-from gossamer.model.names import IPAddress, Labels, Meta
+from gossamer.model.names import LOCAL_CLUSTER, IPAddress, Labels, Meta
 from gossamer.model.route import Filter, HttpMatch, Timeouts
+from gossamer.model.workload import Sidecar
 
 # --- no answer -------------------------------------------------------------------------------------------------
 
@@ -251,6 +252,16 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True)
+class Site:
+    """Where an endpoint runs (seams 16). An empty node or zone is unknown; the empty network is our own."""
+
+    cluster: str = LOCAL_CLUSTER
+    node: str = ""
+    zone: str = ""
+    network: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """One place traffic can go to. `address` and `port` are the program's."""
 
@@ -267,6 +278,8 @@ class Endpoint:
     authority_override: str = ""
     labels: Labels = field(default_factory=dict)
     meta: Meta | None = None
+    site: Site = Site()
+    sidecar: Sidecar = Sidecar.UNKNOWN
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any
 
 from gossamer.model.authorization import DefaultPolicy
@@ -11,6 +12,14 @@ from gossamer.model.ports import PortSet
 
 # The port on which a sidecar takes mesh traffic with a transport header, unless it says otherwise.
 INBOUND_PORT = 4143
+
+
+class Sidecar(Enum):
+    """Whose sidecar a workload has. One that is not known is treated as Linkerd's (seams 24)."""
+
+    UNKNOWN = "unknown"
+    LINKERD = "linkerd"
+    GOSSAMER = "gossamer"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +60,7 @@ class Workload:
     # Ports that `run --publish` offers to programs outside the mesh.
     public_ports: frozenset[int] = frozenset()
     hostname: str = ""
+    sidecar: Sidecar = Sidecar.UNKNOWN
     # Seconds since the epoch; 0 when unknown.
     started: int = 0
     origin: Origin = field(default=Origin("run"), compare=False)

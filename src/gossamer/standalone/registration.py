@@ -13,7 +13,7 @@ from gossamer.model.mesh import OPAQUE_PORTS, Mesh
 from gossamer.model.names import Key, Origin, identity, local
 from gossamer.model.ports import port_set
 from gossamer.model.service import Service, ServicePort
-from gossamer.model.workload import INBOUND_PORT, Workload, WorkloadPort
+from gossamer.model.workload import INBOUND_PORT, Sidecar, Workload, WorkloadPort
 
 ORIGIN = Origin("run")
 MOST_PORTS = 256
@@ -101,6 +101,7 @@ class Registration:
             inbound_port=INBOUND_PORT,
             public_ports=frozenset(self.asked.public_ports),
             started=int(self.started),
+            sidecar=Sidecar.GOSSAMER,
             origin=ORIGIN,
         )
 

@@ -13,7 +13,7 @@ from gossamer.model.mesh import OPAQUE_PORTS
 from gossamer.model.names import local
 from gossamer.model.ports import port_set
 from gossamer.model.service import SERVICE, ServicePort
-from gossamer.model.workload import WORKLOAD, Workload, WorkloadPort
+from gossamer.model.workload import WORKLOAD, Sidecar, Workload, WorkloadPort
 from gossamer.ports import Unavailable, Write
 from gossamer.standalone.registration import Refused, asked, decode, encode
 from gossamer.standalone.registry import ALPHABET, LEASE
@@ -36,6 +36,7 @@ def test_a_program_becomes_a_workload_with_a_name_an_address_and_an_identity() -
     assert workload.identity == "web.default.serviceaccount.identity.gossamer.cluster.local"
     assert workload.labels == {"app": "web"}
     assert workload.service == "web"
+    assert workload.sidecar is Sidecar.GOSSAMER
     assert workload.node == "node-1"
     assert not workload.ready
 
