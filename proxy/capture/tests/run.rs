@@ -6,7 +6,7 @@ mod harness;
 
 use std::time::{Duration, Instant};
 
-use harness::{User, alive, children, eventually, plan, send, shell, tool, users, workbench};
+use harness::{alive, children, eventually, plan, send, shell, tool, users, workbench};
 
 // --- as if started directly ------------------------------------------------------------------------------------------
 
@@ -378,31 +378,21 @@ fn connections_from_outside_reach_a_program_that_listens_on_loopback_only() {
     for user in users() {
         // The same port leads to the host for the program itself; the sidecar's own connections are never captured.
         let workload = shell(user, "$WB serve 127.0.0.1:7400")
-            .config(&format!("env=STUB_INBOUND={}:7400\nhost_port=7400", inbound_file(user)))
+            .config("env=STUB_INBOUND={at}/inbound:7400\nhost_port=7400")
             .start();
         workload.agent.hear("listening 7400");
-        assert!(ask_through(&inbound_file(user)).ends_with("inside"));
+        assert!(ask_through(&workload).ends_with("inside"));
     }
 }
 
-/// One request to the port that the stub has written to `file`.
-fn ask_through(file: &str) -> String {
-    let port: u16 = std::fs::read_to_string(file).unwrap().parse().unwrap();
+/// One request to the port of the host that the stub has opened for its workload.
+fn ask_through(workload: &harness::Workload) -> String {
+    let port: u16 = std::fs::read_to_string(workload.directory.join("inbound")).unwrap().parse().unwrap();
     let mut stream = std::net::TcpStream::connect(("127.0.0.1", port)).unwrap();
     std::io::Write::write_all(&mut stream, b"GET / HTTP/1.1\r\n\r\n").unwrap();
     let mut answer = String::new();
     std::io::Read::read_to_string(&mut stream, &mut answer).unwrap();
     answer
-}
-
-fn inbound_file(user: User) -> String {
-    let path = std::env::temp_dir().join(format!(
-        "gossamer-inbound-{}-{}-{:?}",
-        std::process::id(),
-        user.id(),
-        std::thread::current().id()
-    ));
-    path.display().to_string()
 }
 
 // --- living and ending -----------------------------------------------------------------------------------------------
@@ -493,15 +483,13 @@ fn a_killed_sidecar_comes_back_with_a_fresh_token_and_the_endpoint_with_it() {
 #[test]
 fn a_killed_factory_is_made_again_inside() {
     for user in users() {
-        let workload = shell(user, "$WB serve 127.0.0.1:7800")
-            .config(&format!("env=STUB_INBOUND={}:7800", inbound_file(user)))
-            .start();
+        let workload = shell(user, "$WB serve 127.0.0.1:7800").config("env=STUB_INBOUND={at}/inbound:7800").start();
         workload.agent.hear("listening 7800");
         let first = workload.factory();
         send("KILL", first);
         eventually("published again", || (workload.agent.count("listening 7800") == 2).then_some(()));
         assert_ne!(workload.factory(), first);
-        assert!(ask_through(&inbound_file(user)).ends_with("inside"));
+        assert!(ask_through(&workload).ends_with("inside"));
         assert_eq!(children(workload.launcher()).len(), 3);
     }
 }

@@ -64,11 +64,13 @@ pub fn workbench() -> &'static Path {
         let mut built = std::env::current_exe().unwrap();
         built.pop();
         built.pop();
-        let copy = std::env::temp_dir().join(format!("gossamer-workbench-{}", std::process::id()));
-        // Made anew: a copy of an earlier process with our number may be somebody else's.
-        std::fs::remove_file(&copy).ok();
-        std::fs::copy(built.join("examples/workbench"), &copy).unwrap();
-        std::fs::set_permissions(&copy, std::fs::Permissions::from_mode(0o755)).unwrap();
+        // One file per user; replaced in one step, because another run may be using it.
+        let name = format!("gossamer-workbench-{}", rustix::process::getuid().as_raw());
+        let (copy, new) =
+            (std::env::temp_dir().join(&name), std::env::temp_dir().join(format!("{name}.{}", std::process::id())));
+        std::fs::copy(built.join("examples/workbench"), &new).unwrap();
+        std::fs::set_permissions(&new, std::fs::Permissions::from_mode(0o755)).unwrap();
+        std::fs::rename(&new, &copy).unwrap();
         copy
     })
 }
@@ -241,6 +243,7 @@ fn directory_of(config: &str, agent: &Agent) -> (PathBuf, UnixStream) {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
     }
     let at = directory.display();
+    let config = config.replace("{at}", &at.to_string());
     let config = format!(
         "workload=w-1\nnamespace=default\naddress=127.64.1.2\ninbound_port=4143\ntoken=first\nsession=secret\n\
          agent_socket={at}/agent.sock\nhide={at}/state\nlog_file={at}/log\ncaptured=127.64.0.0/10\n{config}"
@@ -364,6 +367,9 @@ impl Drop for Workload {
             }
             child.kill().ok();
             child.wait().ok();
+            // And what the program left, which is in the launcher's group.
+            let group = format!("-{}", child.id());
+            Command::new("kill").args(["-KILL", "--", &group]).stderr(Stdio::null()).status().ok();
         }
         std::fs::remove_dir_all(&self.directory).ok();
     }
