@@ -18,17 +18,19 @@ def port(text: str, opaque_ports: tuple[int, ...] = ()) -> Port:
     """`8080`, `http=8080`, `80:8080`, `http=80:8080`: [NAME=]PORT[:TARGET]."""
     name, given, numbers = text.rpartition("=")
     offered, colon, target = numbers.partition(":")
-    number = port_number(offered, text)
-    reached = port_number(target, text) if colon else number
+    what = f"--port {text}: expected [NAME=]PORT[:TARGET]"
+    number = port_number(offered, what)
+    reached = port_number(target, what) if colon else number
     if given and not (_NAME.fullmatch(name) and len(name) <= 63):
         raise InvalidOption(f"{text!r}: a port's name is made of lower-case letters, digits and dashes")
     opaque = number in opaque_ports or reached in opaque_ports
     return Port(name or f"port-{number}", number, reached, opaque)
 
 
-def port_number(text: str, whole: str | None = None) -> int:
-    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 65535:
-        raise InvalidOption(f"{whole or text!r}: expected [NAME=]PORT[:TARGET] with ports from 1 to 65535")
+def port_number(text: str, what: str) -> int:
+    """`what`: the option, what was typed, and what was expected."""
+    if not text.isascii() or not text.isdigit() or len(text) > 5 or not 1 <= int(text) <= 65535:
+        raise InvalidOption(f"{what}, ports from 1 to 65535")
     return int(text)
 
 
@@ -44,7 +46,7 @@ def label(text: str) -> tuple[str, str]:
 def publish(text: str, ports: tuple[Port, ...]) -> str:
     """`[ADDR:]PORT` → `ADDR:PORT:TARGET`. It is the port the service offers; without ports, the one listened on."""
     address, _, number = text.rpartition(":")
-    wanted = port_number(number, text)
+    wanted = port_number(number, f"--publish {text}: expected [ADDR:]PORT")
     target = next((one.target for one in ports if wanted in (one.port, one.target)), wanted)
     return f"{address or '127.0.0.1'}:{wanted}:{target}"
 
@@ -63,7 +65,7 @@ def ready(text: str, ports: tuple[Port, ...]) -> str:
 def name(text: str, what: str) -> str:
     """A name of a namespace, service, account or replica: a DNS label."""
     if not _NAME.fullmatch(text) or len(text) > 63:
-        raise InvalidOption(f"{what} {text!r}: use 1 to 63 lower-case letters, digits and dashes")
+        raise InvalidOption(f"{what} {text[:70]!r}: use 1 to 63 lower-case letters, digits and dashes")
     return text
 
 

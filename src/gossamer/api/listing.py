@@ -36,7 +36,7 @@ def kinds(word: str) -> tuple[Kind[Any], ...]:
         return ALL
     found = called(word)
     if not found:
-        known = ", ".join(kind.plural for kind in ALL)
+        known = ", ".join(dict.fromkeys(kind.plural for kind in ALL))
         raise UnknownKind(f"there is no kind {word!r}; known: {known}")
     return found
 

@@ -83,6 +83,8 @@ def _texts(files: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         if name == "-":
             yield "standard input", sys.stdin.buffer.read(READ_LIMIT)
             continue
+        if "://" in name:
+            raise CliError(f"{name}: only files are read; fetch it, look at it, then give the file")
         path = Path(name)
         try:
             paths = sorted(one for one in path.iterdir() if one.suffix in SUFFIXES) if path.is_dir() else [path]

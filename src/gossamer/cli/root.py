@@ -178,4 +178,4 @@ def run(arguments: list[str] | None = None) -> None:
 
 def _say(message: str, ctx: click.Context | None = None) -> None:
     hint = f" (see `{ctx.command_path} --help`)" if ctx is not None else ""
-    click.echo(f"gossamer: {message}{hint}", err=True)
+    click.echo(f"gossamer: {' '.join(message.split())}{hint}", err=True)

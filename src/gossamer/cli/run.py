@@ -85,7 +85,7 @@ def command(
     from gossamer.agent.lease import Registration
 
     try:
-        opaque_ports = tuple(words.port_number(text) for text in opaque)
+        opaque_ports = tuple(words.port_number(text, f"--opaque-port {text}: expected a port") for text in opaque)
         offered = tuple(words.port(text, opaque_ports) for text in ports)
         service = words.name(service, "--service") if service else words.service_from(command_line[0])
         registration = Registration(
@@ -97,7 +97,7 @@ def command(
             ports=offered,
             opaque_ports=opaque_ports,
             publish=tuple(words.publish(text, offered) for text in publish),
-            host_ports=tuple(words.port_number(text) for text in host_ports),
+            host_ports=tuple(words.port_number(text, f"--host-port {text}: expected a port") for text in host_ports),
             ready=words.ready(ready_url, offered) if ready_url else None,
             pid=os.getpid(),
         )
