@@ -764,6 +764,20 @@ fn floods_of_frames_without_content_end_the_connection() {
 }
 
 #[test]
+fn a_peer_that_pings_for_every_message_is_no_flood() {
+    let mut c = Fed::new(Config::client());
+    c.feed(&[frame(4, 0, 0, &[0, 4, 0x7f, 0, 0, 0]), frame(8, 0, 0, &[0x7f, 0, 0, 0])].concat());
+    let post = Request { method: b"POST", body: Body::Chunked, ..get() };
+    let id = c.connection.send_request(1, &post, &[], false).unwrap();
+    for _ in 0..20_000 {
+        assert_eq!(c.connection.send_data(id, b"small", false), 5);
+        let answer = [frame(6, 0, 0, &[0; 8]), frame(8, 0, 0, &[0, 0, 0, 5]), frame(8, 0, id, &[0, 0, 0, 5])].concat();
+        assert!(c.feed(&answer));
+        c.connection.out.clear();
+    }
+}
+
+#[test]
 fn the_connection_window_survives_every_way_to_abandon_a_body() {
     let mut s = Fed::server();
     s.keep = false;

@@ -41,8 +41,10 @@ impl Http2 {
         let wide = mesh || matches!(side, Side::Front(Some(_)));
         let config = match &side {
             _ if wide => Config::mesh_server(),
-            // Our own application may cancel and ping as it likes: the sidecar is nobody else's.
-            Side::Outbound(_) => Config { early_resets: 100_000, idle_frames: 1_000_000, ..Config::server() },
+            // Our own application may cancel and ping much: the sidecar is nobody else's. Those it calls are, so not without end.
+            Side::Outbound(_) => {
+                Config { rapid_resets: 1_000, early_resets: 20_000, idle_frames: 20_000, ..Config::server() }
+            }
             Side::Inbound(_) | Side::Front(_) => Config::server(),
         };
         Http2::driver(config, Role::Server(side))

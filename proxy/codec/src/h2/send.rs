@@ -111,8 +111,7 @@ impl Connection {
             let last = end && after.is_empty();
             frame::write_head(&mut self.out, piece.len(), frame::DATA, if last { END_STREAM } else { 0 }, id);
             self.out.extend_from_slice(piece);
-            // The peer will answer with window updates.
-            self.spent.idle_frames = self.spent.idle_frames.saturating_sub(2 + piece.len() as u32 / 1024);
+            self.earn(piece.len());
             rest = after;
             if last {
                 self.close_local(id);
