@@ -10,12 +10,12 @@ use telemetry::{Author, Direction, Edge, EdgeKey, Reason};
 
 use crate::balance::{Choice, Lease};
 use crate::conn::{ConnId, Phase};
+use crate::dial::Dialled;
 use crate::drive::Driver;
 use crate::engine::{Engine, Task, Waiter};
 use crate::failure::Cause;
 use crate::outbound::Answer;
 use crate::side::Side;
-use crate::upstream::Dialled;
 
 /// Endpoints tried for one connection.
 const ATTEMPTS: u8 = 5;
