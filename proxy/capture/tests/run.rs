@@ -400,8 +400,7 @@ fn ask_through(workload: &harness::Workload) -> String {
 #[test]
 fn sigterm_withdraws_then_answers_what_was_asked_then_reaches_the_program() {
     for user in users() {
-        let script =
-            "$WB serve 127.0.0.1:7500 >/dev/null 2>&1 & trap 'cp log seen; kill $!; exit 5' TERM; while :; do sleep 0.05; done";
+        let script = "$WB serve 127.0.0.1:7500 >/dev/null 2>&1 & trap 'cp log seen; kill $!; exit 5' TERM; while :; do sleep 0.05; done";
         let workload = shell(user, script).start();
         workload.agent.hear("listening 7500");
         workload.signal("TERM");
