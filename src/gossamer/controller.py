@@ -27,12 +27,12 @@ from typing import Any
 import uvloop
 
 import gossamer
-from gossamer.agent.binary import ProxyNotFound, find_proxy
 from gossamer.api import server as sidecars_api
 from gossamer.api.admin import SOURCE as ADMIN
 from gossamer.api.admin import Admin
 from gossamer.api.plane import About, Certificate, Plane, Sidecar
 from gossamer.api.watches import Watches
+from gossamer.binary import ProxyNotFound, find_proxy
 from gossamer.identity import material, trust
 from gossamer.identity.authority import SKEW, Leaf
 from gossamer.identity.certify import Renewals, certify

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gossamer.agent.binary import find_proxy
 from gossamer.agent.launch import sidecar_environment
 from gossamer.agent.lease import AT_ONCE, Lease, NoControlPlane, Refused, Registration
 from gossamer.agent.start import original_environment
+from gossamer.binary import find_proxy
 
 READY_SECONDS = 15.0
 # For answering what peers have asked, and for delivering what is left when the program has ended.

@@ -13,9 +13,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from gossamer.agent.binary import find_proxy
 from gossamer.agent.launch import launcher_config, memory_file
 from gossamer.agent.lease import Lease, Registration
+from gossamer.binary import find_proxy
 
 # The own address of every namespace made by `run`; nobody else has it (RFC 2544's range).
 NAMESPACE_ADDRESS = "198.18.0.1"

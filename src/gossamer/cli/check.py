@@ -91,7 +91,7 @@ def checks(session: Session, host: bool, pre: bool, proxy: bool) -> Iterator[Res
 
 def install_checks() -> Iterator[Result]:
     """What pip put here."""
-    from gossamer.agent.binary import ProxyNotFound, find_proxy
+    from gossamer.binary import ProxyNotFound, find_proxy
     from gossamer.cli.version import own_version, proxy_version
 
     where = "gossamer-install"
@@ -209,7 +209,7 @@ def lines(found: Sequence[Result], short: bool = False) -> Iterator[str]:
 
 
 def _probe() -> tuple[str, str]:
-    from gossamer.agent.binary import ProxyNotFound, find_proxy
+    from gossamer.binary import ProxyNotFound, find_proxy
 
     try:
         done = subprocess.run(

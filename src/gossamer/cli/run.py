@@ -113,9 +113,9 @@ def _run(
 ) -> None:
     """Becomes the launcher or, with `connects`, stays beside the program. Returns only by raising."""
     from gossamer.agent import controlplane
-    from gossamer.agent.binary import ProxyNotFound
     from gossamer.agent.lease import NoControlPlane, Refused, Registration
     from gossamer.agent.start import inside_a_mesh, start
+    from gossamer.binary import ProxyNotFound
 
     assert isinstance(registration, Registration)
     session = settings.session()

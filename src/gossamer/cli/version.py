@@ -39,7 +39,7 @@ def proxy_version() -> str | None:
     """What the installed `gossamer-proxy --version` says; None when there is none."""
     import subprocess
 
-    from gossamer.agent.binary import ProxyNotFound, find_proxy
+    from gossamer.binary import ProxyNotFound, find_proxy
 
     try:
         done = subprocess.run([find_proxy(), "--version"], capture_output=True, text=True, timeout=5, check=False)

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from gossamer.agent import binary, controlplane
+from gossamer.agent import controlplane
 from gossamer.agent.launch import hidden, launcher_config, memory_file
 from gossamer.agent.lease import Lease, NoControlPlane, Port, Refused, Registration
 from gossamer.agent.ports import InvalidOption, label, port, publish, ready, service_from
@@ -213,25 +213,6 @@ def test_a_refusal_is_the_control_planes_line(tmp_path: Path) -> None:
 def test_nobody_listening_is_told_apart(tmp_path: Path) -> None:
     with pytest.raises(NoControlPlane):
         Lease(tmp_path / "nothing")
-
-
-def test_the_given_path_of_the_sidecar_is_the_only_one_tried(tmp_path: Path) -> None:
-    program = tmp_path / "proxy"
-    program.write_text("")
-    program.chmod(0o755)
-
-    assert binary.find_proxy({"GOSSAMER_PROXY": str(program)}) == program
-    with pytest.raises(binary.ProxyNotFound, match="GOSSAMER_PROXY=/nowhere"):
-        binary.find_proxy({"GOSSAMER_PROXY": "/nowhere"})
-
-
-def test_a_missing_sidecar_names_every_place(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(binary, "_usable", lambda _: False)
-    with pytest.raises(binary.ProxyNotFound) as error:
-        binary.find_proxy({"PATH": "/nowhere"})
-
-    for place in ("bin/gossamer-proxy", "target/release/gossamer-proxy", "PATH (/nowhere)"):
-        assert place in str(error.value)
 
 
 def test_the_environment_is_the_one_the_process_was_started_with(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -48,7 +48,7 @@ def _places() -> Iterator[Path]:
     user = sysconfig.get_preferred_scheme("user")
     yield Path(sysconfig.get_path("scripts", user)) / NAME
     # `pip install --target DIR` puts programs into DIR/bin, the package into DIR.
-    package = Path(__file__).resolve().parents[2]
+    package = Path(__file__).resolve().parents[1]
     yield package / "bin" / NAME
     yield from _checkout(package.parent)
 
