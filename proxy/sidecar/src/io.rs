@@ -1,4 +1,5 @@
-//! Moves bytes between sockets and drivers: connect, TLS, read, deliver, flush, close.
+//! The way into a connection: events, TLS, reading, delivering to the driver, pausing it and going on. The way out is
+//! `output`.
 //!
 //! Nothing here knows a protocol. Edge-triggered rules (mio never repeats an edge): a short read ends reading
 //! unless the peer has closed; a paused connection remembers that its socket owes bytes; the only registration

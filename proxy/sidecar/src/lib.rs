@@ -1,9 +1,10 @@
 //! The sidecar's traffic: one mio loop between sockets, moved by the pure decisions of `rules` and the bytes-to-values of
 //! `codec`, told what to do by `control` through a queue.
 //!
-//! Reading order: [`engine`] (the loop), [`accept`] and [`intake`] (who comes, and for what), [`opaque`] (bytes),
-//! [`http1`], [`http2`], [`exchange`] (requests), [`plan`] (what becomes of them), [`flow`] (their bodies), [`answer`],
-//! [`upstream`] (connections we open), [`io`] (sockets and TLS below all of it).
+//! Reading order: [`start`] (the composition root), [`engine`] (the loop), [`accept`] and [`intake`] (who comes, and for
+//! what), [`opaque`] (bytes), [`http1`], [`http2`], [`exchange`] (requests), [`plan`] (what becomes of them), [`attempt`]
+//! (how they get somewhere), [`flow`] (their bodies), [`answer`] (responses), [`upstream`] and [`dial`] (connections we
+//! open), [`io`] and [`output`] (sockets and TLS below all of it).
 
 pub mod accept;
 pub mod answer;

@@ -305,3 +305,20 @@ fn one_connection_to_the_application_serves_many_requests() {
         assert_eq!(connections.load(std::sync::atomic::Ordering::SeqCst) - before, 1);
     });
 }
+
+#[test]
+fn a_slow_application_is_named_when_the_route_s_time_is_over() {
+    let slow = common::h1::origin(|_, stream| {
+        std::thread::sleep(Duration::from_secs(2));
+        stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_ok()
+    });
+    let server = Sidecar::start(SERVER, World::default());
+    let policy = timed(to(server.endpoint(slow)), Duration::from_millis(300));
+    let world = World { outbound: [(service(1), policy)].into(), ..World::default() };
+    let client = Sidecar::start(CLIENT, world);
+    let started = std::time::Instant::now();
+    let response = Client::new(client.connect(service(1))).ask(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n");
+    assert_eq!(response.status(), 504);
+    assert!(response.get("l5d-proxy-error").unwrap().starts_with("application: timeout"));
+    assert!(started.elapsed() < Duration::from_secs(1));
+}

@@ -232,6 +232,18 @@ pub fn balanced(authority: &str) -> OutboundPolicy {
     policy
 }
 
+/// With a time limit on every route.
+pub fn timed(mut policy: OutboundPolicy, limit: Duration) -> OutboundPolicy {
+    if let outbound::Protocol::Detect { http1, http2, .. } = &mut policy.protocol {
+        for http in [http1, http2] {
+            let mut routes = http.routes.to_vec();
+            routes.iter_mut().flat_map(|route| &mut route.rules).for_each(|rule| rule.timeouts.request = Some(limit));
+            http.routes = routes.into();
+        }
+    }
+    policy
+}
+
 pub fn listen() -> TcpListener {
     TcpListener::bind("127.0.0.1:0").unwrap()
 }
