@@ -17,14 +17,17 @@ import asyncio
 import json
 import logging
 import os
+from base64 import b32encode
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from gossamer.kit.budget import Budget, Rate
 from gossamer.kit.logs import escaped
 from gossamer.kit.peer import Credentials, credentials
+from gossamer.kit.unix import LONGEST as SOCKET_PATH_LIMIT
 from gossamer.kit.unix import listen
 from gossamer.model.mesh import Mesh
 from gossamer.model.names import Key
@@ -65,7 +68,12 @@ class Facts:
         return self.logs / f"{namespace}.{workload}.log"
 
     def admin_socket(self, namespace: str, workload: str) -> Path:
-        return self.runtime_dir / f"{namespace}.{workload}.sock"
+        """Named after the workload where a socket's path may be that long, else as short as `control.sock`."""
+        name = f"{namespace}.{workload}"
+        path = self.runtime_dir / f"{name}.sock"
+        if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT:
+            return path
+        return self.runtime_dir / f"{b32encode(sha256(name.encode()).digest())[:7].decode().lower()}.sock"
 
 
 class AgentSocket:

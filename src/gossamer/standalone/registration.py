@@ -18,8 +18,8 @@ from gossamer.model.workload import INBOUND_PORT, Sidecar, Workload, WorkloadPor
 ORIGIN = Origin("run")
 MOST_PORTS = 256
 MOST_LABELS = 64
-# A service's name with "-" and five characters behind it must be a label too.
-LONGEST_SERVICE = 57
+# So much of a service's name begins a workload's: with "-" and five characters behind it, that is a label too.
+LONGEST_FRONT = 57
 
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")
@@ -111,8 +111,6 @@ def asked(document: object) -> Asked:
     if not isinstance(document, dict):
         raise Refused("the registration is not a JSON object")
     service = _name(document, "service")
-    if len(service) > LONGEST_SERVICE:
-        raise Refused(f"--service {service}: at most {LONGEST_SERVICE} characters")
     labels = document.get("labels") or {}
     if not isinstance(labels, dict) or len(labels) > MOST_LABELS:
         raise Refused(f"labels: expected at most {MOST_LABELS} of them")

@@ -20,7 +20,7 @@ from gossamer.model.service import SERVICE, Service
 from gossamer.model.workload import WORKLOAD
 from gossamer.ports import Conflict, Deliver, Store, Unavailable, Write
 from gossamer.standalone.addresses import Addresses
-from gossamer.standalone.registration import Asked, Refused, Registration, decode, encode, owned_service
+from gossamer.standalone.registration import LONGEST_FRONT, Asked, Refused, Registration, decode, encode, owned_service
 from gossamer.standalone.virtual import Virtual
 
 PREFIX = "registrations/"
@@ -172,9 +172,10 @@ class Registry:
                 raise Refused(f"--replica {what.replica}: it runs already (process {taken.pid}); choose another name")
             self._remove(taken)
             return what.replica
+        front = what.service[:LONGEST_FRONT].rstrip("-")
         for _ in range(100):
             random = self._random(5)
-            name = f"{what.service}-{''.join(ALPHABET[byte % len(ALPHABET)] for byte in random)}"
+            name = f"{front}-{''.join(ALPHABET[byte % len(ALPHABET)] for byte in random)}"
             if local(what.namespace, name) not in self._held:
                 return name
         raise Unavailable("no free name was found")

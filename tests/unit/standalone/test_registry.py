@@ -169,6 +169,14 @@ def test_a_restarted_control_plane_counts_registrations_until_their_lease_ends()
     assert [one.key for one in world.mesh.of(WORKLOAD)] == [resumed.key]
 
 
+def test_the_longest_name_of_a_service_begins_its_workloads_name() -> None:
+    registry = World().registry
+    held, _ = registry.register(wanted(service="x" * 56 + "-" + "y" * 6), pid=1)
+    assert held.registration.name.startswith("x" * 56 + "-")
+    assert len(held.registration.name) == 62
+    assert held.registration.service.name == "x" * 56 + "-" + "y" * 6
+
+
 def test_a_named_replica_runs_once_and_takes_the_place_of_a_lost_one() -> None:
     world = World()
     first, _ = world.registry.register(wanted(replica="web-0"), pid=11)
@@ -195,7 +203,7 @@ def test_the_store_holds_no_secret() -> None:
     [
         ([], "JSON object"),
         ({"namespace": "Default"}, "--namespace Default"),
-        ({"service": "x" * 58}, "at most 57"),
+        ({"service": "x" * 64}, "at most 63"),
         ({"service": "-x"}, "--service"),
         ({"service_account": None}, "--service-account"),
         ({"replica": "a_b"}, "--replica"),
