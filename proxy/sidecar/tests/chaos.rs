@@ -160,3 +160,79 @@ fn a_peer_sidecar_that_dies_is_replaced_and_only_its_calls_fail() {
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// What a peer might begin with, and then anything.
+fn garbage(seed: u64) -> Vec<u8> {
+    let mut state = seed;
+    let beginnings: [&[u8]; 8] = [
+        b"",
+        b"GET / HTTP/1.1\r\nHost: a\r\n",
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0",
+        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+        b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n",
+        b"CONNECT a:1 HTTP/1.1\r\nHost: a:1\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\n\r\n",
+    ];
+    let mut bytes = beginnings[random(&mut state) % beginnings.len()].to_vec();
+    let texts: [&[u8]; 4] = [
+        b"\r\n",
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"0\r\n\r\n",
+        b"\0\0\x05\x01\x05\0\0\0\x01\x82\x84\x86\x41\x01",
+    ];
+    for _ in 0..random(&mut state) % 40 {
+        match random(&mut state) % 3 {
+            0 => bytes.extend(texts[random(&mut state) % texts.len()]),
+            _ => (0..random(&mut state) % 50).for_each(|_| bytes.push(random(&mut state) as u8)),
+        }
+    }
+    bytes
+}
+
+#[test]
+fn nothing_a_stranger_says_ends_the_sidecar() {
+    let program = echo();
+    let mut open = World::default();
+    open.inbound.insert(program.port(), default_policy("all-unauthenticated"));
+    let server = Sidecar::start(SERVER, open);
+    let garbled = program_of_garbage();
+    let world = World { outbound: [(service(1), to(server.endpoint(program)))].into(), ..World::default() };
+    let client = Sidecar::start(CLIENT, world);
+    for seed in 0..600u64 {
+        let mut stream = match seed % 5 {
+            0 => client.connect(service(1)),
+            1 => client.connect(garbled),
+            2 => server.connect_at(server.inbound, program),
+            3 => std::net::TcpStream::connect(server.inbound).unwrap(),
+            _ => client.connect(program),
+        };
+        stream.set_read_timeout(Some(Duration::from_millis(3))).unwrap();
+        for piece in garbage(seed + 1).chunks(1 + seed as usize % 700) {
+            stream.write_all(piece).unwrap_or_default();
+        }
+        stream.read(&mut [0; 4096]).unwrap_or_default();
+    }
+    let alive = mirror();
+    for sidecar in [&client, &server] {
+        let response = Client::new(sidecar.connect(alive)).ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n");
+        assert_eq!(response.status(), 200);
+    }
+    ends_soon(client);
+    ends_soon(server);
+}
+
+/// An application that answers whatever comes with anything.
+fn program_of_garbage() -> SocketAddr {
+    let seed = std::sync::atomic::AtomicU64::new(1_000_000);
+    program(move |mut stream| {
+        let mut buffer = [0; 4096];
+        if stream.read(&mut buffer).unwrap_or(0) > 0 {
+            let answer = garbage(seed.fetch_add(1, std::sync::atomic::Ordering::SeqCst));
+            let mut reply = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\n".to_vec();
+            reply.truncate(answer.len() % 60);
+            stream.write_all(&reply).unwrap_or_default();
+            stream.write_all(&answer).unwrap_or_default();
+        }
+    })
+}
