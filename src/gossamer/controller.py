@@ -79,6 +79,7 @@ FRONT_SECONDS = 15.0
 GRACE = 1.0
 TOKEN_SWEEP = 60.0
 FORGET_SWEEP = 5.0
+LOG_SWEEP = 10.0
 
 _log = logging.getLogger("gossamer.controller")
 _identity_log = logging.getLogger("gossamer.identity")
@@ -92,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidSetting as error:
         sys.stderr.write(f"{error}\n")
         return 64
-    logs.setup(settings.log_level)
+    logs.setup(settings.log_level, file=files.log)
     # It tells every field of every request.
     logging.getLogger("hpack").setLevel(logging.INFO)
     try:
@@ -216,6 +217,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
                 ("launchers' socket", _launchers(agent, state, front, files)),
                 ("join tokens", _every(TOKEN_SWEEP, lambda: tokens.expire(time.time()))),
                 ("forgotten edges", _every(FORGET_SWEEP, _Forget(state, edges))),
+                ("the front's log", _every(LOG_SWEEP, partial(_bound, files.front_log))),
             ),
             name="work",
         )
@@ -253,6 +255,13 @@ async def _every(seconds: float, act: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(seconds)
         act()
+
+
+def _bound(file: Path) -> None:
+    try:
+        logs.bound(file)
+    except OSError as error:
+        _log.warning("%s begins anew, and nothing of it is kept: %s", file, error.strerror or error)
 
 
 # --- start ---------------------------------------------------------------------------------------------------------

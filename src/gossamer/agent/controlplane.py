@@ -102,7 +102,9 @@ def last_words(log: Path, offset: int) -> str:
     """The last line written to a log after `offset` that is no log line: why a process ended."""
     try:
         with log.open("rb") as file:
-            file.seek(max(offset, log.stat().st_size - 8192))
+            size = log.stat().st_size
+            # A log that grew too large has been begun anew (kit.logs).
+            file.seek(max(offset if offset <= size else 0, size - 8192))
             lines = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
     except OSError:
         lines = []

@@ -69,14 +69,17 @@ def _files(settings: Settings, workload: str, namespace: str) -> dict[str, Path]
 
 
 def last_lines(file: Path, count: int) -> list[str]:
-    """The last lines of a file; none when it does not exist (yet)."""
-    try:
-        with file.open(errors="replace") as text:
-            return [line.rstrip("\n") for line in deque(text, maxlen=count)]
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise CliError(f"{file}: {error.strerror}") from error
+    """The last lines of a file and of the one before it; none when there is no file (yet)."""
+    lines: deque[str] = deque(maxlen=count)
+    for part in (file.with_name(f"{file.name}.1"), file):
+        try:
+            with part.open(errors="replace") as text:
+                lines.extend(line.rstrip("\n") for line in text)
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            raise CliError(f"{part}: {error.strerror}") from error
+    return list(lines)
 
 
 def _followed(files: dict[str, Path]) -> Iterator[tuple[str, str]]:

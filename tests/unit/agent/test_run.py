@@ -234,6 +234,7 @@ def test_the_last_words_of_a_control_plane_are_those_of_this_start(tmp_path: Pat
     log.write_text("old\nnewer\n2026-01-01T00:00:00Z INFO a line of the log\n\n")
 
     assert controlplane.last_words(log, 4) == "newer"
+    assert controlplane.last_words(log, 1 << 20) == "newer", "it was begun anew"
     assert controlplane.last_words(log, 10).startswith("it said nothing")
     assert controlplane.last_words(tmp_path / "none", 0).startswith("it said nothing")
 

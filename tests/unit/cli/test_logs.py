@@ -43,3 +43,10 @@ def test_without_a_control_plane_the_files_are_found(dead: Run, tmp_path: Path) 
 
 def test_a_log_that_is_not_there_is_empty(tmp_path: Path) -> None:
     assert last_lines(tmp_path / "none", 10) == []
+
+
+def test_a_log_that_was_begun_anew_is_read_with_the_one_before(tmp_path: Path) -> None:
+    (tmp_path / "log.1").write_text("one\ntwo\n")
+    (tmp_path / "log").write_text("three\n")
+
+    assert last_lines(tmp_path / "log", 2) == ["two", "three"]

@@ -10,6 +10,7 @@ import logging
 import os
 import socket
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -96,6 +97,47 @@ def test_a_hostile_text_makes_one_line() -> None:
     assert len(line.splitlines()) == 1
     assert "a\\x0aERROR forged\\x0d\\x1b[31m\\x00\\u2028\\u202e\\x85é 100%" in line
     assert line.endswith("\n")
+
+
+@pytest.mark.usefixtures("root")
+def test_a_log_that_stderr_leads_to_stays_small(tmp_path: Path) -> None:
+    log, line = tmp_path / "controller.log", "x" * 1_000
+    with log.open("a") as stream, log.open("a") as other:
+        logs.setup("info", stream=stream, file=log)
+        for number in range(2_500):
+            logging.getLogger("x").info("%d %s", number, line)
+            assert log.stat().st_size <= logs.MOST_BYTES
+        other.write("somebody else's\n")
+    last = (logs.previous(log).read_text() + log.read_text()).splitlines()
+
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["controller.log", "controller.log.1"]
+    assert logs.previous(log).stat().st_size <= logs.MOST_BYTES
+    # Nothing of the last MiB is lost, and whoever had the file open goes on writing where it ends.
+    assert [int(one.split()[3]) for one in last[1:-1]] == list(range(2_500 - len(last) + 2, 2_500))
+    assert len(last) > 1_000
+    assert last[-1] == "somebody else's"
+
+
+@pytest.mark.usefixtures("root")
+def test_a_file_that_only_happens_to_hold_stderr_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "controller.log").touch()
+    with (tmp_path / "mine").open("a") as stream:
+        logs.setup("info", stream=stream, file=tmp_path / "controller.log")
+        for _ in range(1_100):
+            logging.getLogger("x").info("x" * 1_000)
+
+    assert (tmp_path / "mine").stat().st_size > logs.MOST_BYTES
+    assert not logs.bound(tmp_path / "none")
+
+
+def test_a_log_is_cut_even_where_its_end_cannot_be_kept(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"x" * (logs.MOST_BYTES + 1))
+    logs.previous(log).mkdir()
+    with pytest.raises(OSError, match="directory"):
+        logs.bound(log)
+
+    assert log.stat().st_size == 0
 
 
 @pytest.mark.usefixtures("root")
