@@ -982,6 +982,8 @@ struct Pair {
     server: Connection,
     to_client: Vec<u8>,
     to_server: Vec<u8>,
+    /// Taken from the client and the server, and not yet carried.
+    sent: [Vec<u8>; 2],
     scratch: Scratch,
     state: u64,
 }
@@ -1004,17 +1006,16 @@ impl Pair {
 
     fn carry(&mut self) {
         for _ in 0..2 {
-            let (from, to) = if self.random(2) == 0 {
-                (&mut self.client, &mut self.to_server)
-            } else {
-                (&mut self.server, &mut self.to_client)
+            let (side, limit) = (self.random(2), self.random(40_000));
+            let (from, to) = match side {
+                0 => (&mut self.client, &mut self.to_server),
+                _ => (&mut self.server, &mut self.to_client),
             };
-            let n = {
-                self.state = self.state.wrapping_mul(6364136223846793005).wrapping_add(1);
-                (self.state >> 33) as usize % 40_000
-            };
-            let n = n.min(from.out.len());
-            to.extend(from.out.drain(..n));
+            let sent = &mut self.sent[side];
+            if sent.is_empty() {
+                std::mem::swap(sent, &mut from.out);
+            }
+            to.extend(sent.drain(..limit.min(sent.len())));
         }
     }
 }
@@ -1031,6 +1032,7 @@ fn many_bodies_cross_both_ways_whatever_the_pieces() {
             server: Connection::new(Config::mesh_server()),
             to_client: Vec::new(),
             to_server: Vec::new(),
+            sent: [Vec::new(), Vec::new()],
             scratch: Scratch::default(),
             state: seed * 77 + 1,
         };
@@ -1134,6 +1136,81 @@ fn many_bodies_cross_both_ways_whatever_the_pieces() {
         }
         assert_eq!((pair.client.streams(), pair.server.streams()), (0, 0));
     }
+}
+
+#[test]
+fn a_request_that_never_left_is_taken_back() {
+    let mut state = 3u64;
+    let mut random = move |below: usize| {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        (state >> 33) as usize % below
+    };
+    for _ in 0..60 {
+        let mut c = Fed::new(Config::mesh_client());
+        let mut s = Fed::new(Config::mesh_server());
+        let (mut window, mut unheard) = (0, std::collections::BTreeSet::new());
+        let mut open: Vec<u32> = Vec::new();
+        let mut cancelled = std::collections::BTreeSet::new();
+        for step in 0..200 {
+            match random(8) {
+                0..3 if c.connection.can_open().is_ok() => {
+                    let post = Request { method: b"POST", body: Body::Chunked, ..get() };
+                    let long = vec![b'v'; if random(10) == 0 { 40_000 } else { 3 }];
+                    let id = c.connection.send_request(step, &post, &[(b"x", &long)], false).unwrap();
+                    unheard.insert(id);
+                    open.push(id);
+                }
+                3 | 4 if !open.is_empty() => {
+                    let id = open[random(open.len())];
+                    c.connection.send_data(id, &vec![id as u8; random(3_000)], false);
+                }
+                5 if !open.is_empty() => {
+                    let id = open.swap_remove(random(open.len()));
+                    c.connection.reset(id, Reason::CANCEL);
+                    cancelled.insert(id);
+                }
+                6 if !open.is_empty() => {
+                    let id = open.swap_remove(random(open.len()));
+                    let mut trailers = StoredFields::default();
+                    trailers.store(&Fields::default(), &[(b"t", b"1")]);
+                    c.connection.send_trailers(id, &trailers.view(), &[]);
+                    if random(2) == 0 {
+                        c.connection.reset(id, Reason::CANCEL);
+                    }
+                }
+                7 => {
+                    let before = s.events.len();
+                    let out = std::mem::take(&mut c.connection.out);
+                    assert!(s.feed(&out), "{:?}", s.error);
+                    for event in &s.events[before..] {
+                        let id: u32 = event.split(' ').next().unwrap().parse().unwrap();
+                        assert!(!(unheard.contains(&id) && cancelled.contains(&id)), "{event}");
+                        if let Some(data) = event.strip_prefix(&format!("{id} data ")) {
+                            window += data.len().min(1);
+                        }
+                    }
+                    unheard.clear();
+                    cancelled.clear();
+                    let back = std::mem::take(&mut s.connection.out);
+                    assert!(c.feed(&back));
+                }
+                _ => {}
+            }
+        }
+        assert!(window > 0);
+    }
+    let mut c = Fed::new(Config::client());
+    let post = Request { method: b"POST", body: Body::Chunked, ..get() };
+    for _ in 0..100 {
+        let id = c.connection.send_request(1, &post, &[], false).unwrap();
+        assert_eq!(c.connection.send_data(id, &[7; 60_000], false), 60_000);
+        c.connection.reset(id, Reason::CANCEL);
+        assert_eq!((c.connection.out.len(), c.connection.streams()), (0, 0));
+    }
+    let id = c.connection.send_request(1, &post, &[], false).unwrap();
+    c.connection.out.clear();
+    c.connection.reset(id, Reason::CANCEL);
+    assert_eq!(c.only_reset(), (id, Reason::CANCEL));
 }
 
 /// Sends what fits of the response body, and the trailers after it.

@@ -1,7 +1,8 @@
 //! One HTTP/2 connection, either role: bytes in, events out; calls in, bytes out.
 //!
-//! Bytes to send are appended to [`Connection::out`], which the owner writes and empties; leave unwritten bytes in it,
-//! because its length is what bounds `send_data`. Take its memory away (`mem::take`) when it is empty.
+//! Bytes to send are appended to [`Connection::out`]. The owner takes all of it (`mem::take`, or write and clear) or
+//! leaves it as it is: what is in it are whole frames, its length is what bounds `send_data`, and `reset` takes back from
+//! it what the peer has not heard of.
 //! The state is here, the receiving half in `receive`, the sending half in `send`.
 
 use std::collections::VecDeque;
@@ -26,7 +27,7 @@ pub enum Refused {
 /// One HTTP/2 connection. See the module.
 #[derive(Debug)]
 pub struct Connection {
-    /// Bytes to write, in order.
+    /// Bytes to write, in order. Take all or nothing.
     pub out: Vec<u8>,
     pub(super) config: Config,
     pub(super) streams: Streams,

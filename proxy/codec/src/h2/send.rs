@@ -3,7 +3,7 @@
 use super::connection::{Connection, Refused};
 use super::frame::{self, END_HEADERS, END_STREAM};
 use super::streams::Stream;
-use super::{OUT_CAP, Reason, hpack};
+use super::{OUT_CAP, PREFACE, Reason, Role, hpack};
 use crate::event;
 use crate::head::{Field, Fields, Known, Request, Response};
 
@@ -130,6 +130,9 @@ impl Connection {
             self.send_data(id, &[], true);
             return true;
         }
+        if let Some(stream) = self.streams.get_mut(id) {
+            stream.trailed = true;
+        }
         let at = self.begin_block(id, true);
         fields(&mut self.out, trailers, extra);
         self.end_block(at);
@@ -138,12 +141,51 @@ impl Connection {
     }
 
     /// Abandons a stream; no further event for it. A server that has sent a whole response and does not want the rest
-    /// of the request says `NO_ERROR`.
+    /// of the request says `NO_ERROR`. A request of which nothing has left `out` is taken back instead: its server never
+    /// hears of it, and so cannot take many of them for an attack.
     pub fn reset(&mut self, id: u32, reason: Reason) {
-        if self.forget(id).is_some() && self.failed.is_none() {
-            frame::write_reset(&mut self.out, id, reason);
-            self.dropped.add(id);
+        let Some(stream) = self.forget(id) else { return };
+        if self.failed.is_some() || (!stream.trailed && self.take_back(id)) {
+            return;
         }
+        frame::write_reset(&mut self.out, id, reason);
+        self.dropped.add(id);
+    }
+
+    /// Client: removes every frame of a stream from `out`, if the one that opens it is there.
+    fn take_back(&mut self, id: u32) -> bool {
+        if self.config.role == Role::Server {
+            return false;
+        }
+        let Some(mut at) = self.opening_of(id) else { return false };
+        self.empty_table |= hpack::empties_table(&self.out[at + frame::HEAD..]);
+        let mut kept = at;
+        while let Some(head) = frame::Head::read(&self.out[at..]) {
+            let end = at + frame::HEAD + head.length;
+            if head.stream != id {
+                self.out.copy_within(at..end, kept);
+                kept += end - at;
+            } else if head.kind == frame::DATA {
+                self.send += head.length as i32;
+            }
+            at = end;
+        }
+        self.out.truncate(kept);
+        true
+    }
+
+    /// Where in `out` the HEADERS frame of a stream is. `out` holds whole frames, except for a client's preface.
+    fn opening_of(&self, id: u32) -> Option<usize> {
+        let mut at = if self.out.starts_with(PREFACE) { PREFACE.len() } else { 0 };
+        let mut found = None;
+        while at < self.out.len() {
+            let head = frame::Head::read(&self.out[at..])?;
+            if head.stream == id && head.kind == frame::HEADERS {
+                found = found.or(Some(at));
+            }
+            at += frame::HEAD + head.length;
+        }
+        found.filter(|_| at == self.out.len())
     }
 
     /// The application side took `n` body bytes of this stream: gives the credit back to the peer. Credit of streams that are

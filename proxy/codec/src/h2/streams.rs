@@ -27,6 +27,8 @@ pub struct Stream {
     pub answered: bool,
     /// Client: the request was a HEAD.
     pub head: bool,
+    /// We sent trailers.
+    pub trailed: bool,
     /// Wants to send and is in the queue.
     pub queued: bool,
     /// Wants to send and waits for its own window.

@@ -194,6 +194,11 @@ pub fn encode_empty_table(out: &mut Vec<u8>) {
     out.push(0x20);
 }
 
+/// Whether a block begins with that instruction.
+pub fn empties_table(block: &[u8]) -> bool {
+    block.first() == Some(&0x20)
+}
+
 pub fn encode_method(out: &mut Vec<u8>, method: &[u8]) {
     match method {
         b"GET" => out.push(0x82),
