@@ -283,7 +283,7 @@ fn drive(connection: &mut Connection, scratch: &mut Scratch, input: &[u8], seed:
             Some(Event::Trailers { stream, .. }) => act(connection, stream.id, *seed, true),
             Some(_) => {}
         }
-        assert!(connection.streams() <= 300 && connection.out.len() < 1 << 20);
+        assert!(connection.streams() <= 1_000 && connection.out.len() < 1 << 20);
     }
     while let Some(stream) = connection.next_writable() {
         connection.send_data(stream.id, b"more", true);

@@ -647,6 +647,17 @@ fn more_streams_than_allowed_are_refused() {
     s.feed(&reset(1));
     s.feed(&headers(503, false, &POST));
     assert_eq!((s.requests, s.connection.streams()), (251, 250));
+    // Before it can know.
+    let mut eager = Connection::new(Config::server());
+    let mut input = [&PREFACE[..], &frame(4, 0, 0, &[])].concat();
+    (0..1_001).for_each(|n| input.extend(headers(2 * n + 1, true, &GET)));
+    let mut requests = 0;
+    let mut count = |event: Event<'_>| {
+        requests += usize::from(matches!(event, Event::Request { .. }));
+        Flow::Continue
+    };
+    eager.receive(&input, &mut Scratch::default(), &mut count).unwrap();
+    assert_eq!((requests, eager.streams()), (1_000, 1_000));
 }
 
 #[test]

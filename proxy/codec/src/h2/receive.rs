@@ -10,6 +10,9 @@ use crate::event::{self, Event, Flow, Scratch, Sink};
 /// Most CONTINUATION frames of one header block (security A-05).
 const MAX_CONTINUATIONS: u32 = 16;
 
+/// How many times the limit of concurrent streams holds until the peer has acknowledged our settings.
+const UNSETTLED: usize = 4;
+
 /// Bytes that an encoded header block may have beyond the decoded limit.
 const BLOCK_SLACK: usize = 16 * 1024;
 
@@ -402,7 +405,9 @@ impl Connection {
     fn opened(&mut self, id: u32, end: bool, flawed: bool, mut facts: Facts, bytes: &[u8]) -> Step<Found> {
         self.last_peer = id;
         let leaving = matches!(self.sent_goaway, Leaving::Final(last) if id > last);
-        if leaving || self.streams.len() >= self.config.max_streams as usize {
+        // Who has not read our settings yet cannot know the limit.
+        let limit = self.config.max_streams as usize * if self.settled { 1 } else { UNSETTLED };
+        if leaving || self.streams.len() >= limit {
             if self.settled && !leaving {
                 self.spend_error()?;
             }

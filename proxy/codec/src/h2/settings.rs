@@ -25,7 +25,8 @@ pub struct Config {
     pub stream_window: u32,
     /// Receive window of the connection in bytes; at least 65,535.
     pub connection_window: u32,
-    /// `SETTINGS_MAX_CONCURRENT_STREAMS` for the peer. More are refused with `REFUSED_STREAM`.
+    /// `SETTINGS_MAX_CONCURRENT_STREAMS` for the peer. More are refused with `REFUSED_STREAM`; before the peer has acknowledged
+    /// our settings, more than four times as many are.
     pub max_streams: u32,
     /// `SETTINGS_MAX_FRAME_SIZE`: 16,384 to 65,536 here.
     pub max_frame: u32,
