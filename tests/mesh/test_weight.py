@@ -6,12 +6,16 @@ import os
 import time
 from pathlib import Path
 
+import pytest
+
 from tests.mesh import harness
 from tests.mesh.harness import eventually
 
 # `GOSSAMER_WORKLOADS=100` is the release check; the marginal cost does not depend on the count.
 COUNT = int(os.environ.get("GOSSAMER_WORKLOADS", "10"))
 LIMIT_KB = 6 * 1024
+# A launcher looks for new listeners ever more rarely: every two seconds once half a minute has brought none.
+SETTLED = 40.0
 
 
 def gossamer_pids(mesh: harness.Mesh) -> list[int]:
@@ -33,6 +37,25 @@ def executable(pid: str) -> int:
         return 0
 
 
+def control_pids(mesh: harness.Mesh) -> list[int]:
+    """The control plane of this mesh and the sidecar before it."""
+    for entry in Path("/proc").iterdir():
+        try:
+            mine = entry.name.isdigit() and str(mesh.folder).encode() in (entry / "environ").read_bytes()
+            if mine and b"gossamer.controller" in (entry / "cmdline").read_bytes():
+                return [int(entry.name), *children(int(entry.name))]
+        except OSError:
+            continue
+    raise AssertionError("no control plane")
+
+
+def children(pid: int) -> list[int]:
+    """Whichever thread started them."""
+    return [
+        int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()
+    ]
+
+
 def pss(pid: int) -> int:
     """Kilobytes."""
     try:
@@ -43,25 +66,31 @@ def pss(pid: int) -> int:
 
 
 def switches(pid: int) -> int:
+    """How often it went to sleep, and so woke up; being pushed off a busy CPU is no waking."""
     total = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         total += sum(
-            int(line.split()[1]) for line in (task / "status").read_text().splitlines() if "ctxt_switches" in line
+            int(line.split()[1])
+            for line in (task / "status").read_text().splitlines()
+            if line.startswith("voluntary_ctxt_switches")
         )
     return total
 
 
+@pytest.mark.timeout(240)
 def test_a_workload_costs_at_most_six_megabytes_and_sleeps() -> None:
     with harness.mesh() as mesh:
         mesh.run("sleeper", "sleep", "600")
         time.sleep(2)
-        before = sum(pss(pid) for pid in gossamer_pids(mesh))
+        control = control_pids(mesh)
+        before = sum(pss(pid) for pid in [*gossamer_pids(mesh), *control])
         for number in range(COUNT):
             mesh.run(f"sleeper-{number}", "sleep", "600")
         eventually("all run", lambda: len(gossamer_pids(mesh)) >= 3 * (COUNT + 1), 60)
         time.sleep(5)
-        after = sum(pss(pid) for pid in gossamer_pids(mesh))
+        after = sum(pss(pid) for pid in [*gossamer_pids(mesh), *control])
         marginal = (after - before) / COUNT
+        time.sleep(SETTLED - 5)
         pids = gossamer_pids(mesh)
         counted = sum(switches(pid) for pid in pids)
         time.sleep(10)
@@ -69,4 +98,4 @@ def test_a_workload_costs_at_most_six_megabytes_and_sleeps() -> None:
         print(f"{marginal:.0f} KB PSS and {rate:.2f} wake-ups per second for each of {COUNT} workloads")
 
         assert 0 < marginal <= LIMIT_KB
-        assert rate <= 1.5
+        assert rate <= 1.0
