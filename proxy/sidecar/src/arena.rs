@@ -56,18 +56,25 @@ struct Slot<T> {
 pub struct Arena<T> {
     slots: Vec<Slot<T>>,
     free: Vec<u32>,
+    /// Where new slots begin: beyond every generation of slots that were given back.
+    first: u32,
 }
+
+/// Slots kept when all are empty.
+const KEPT: usize = 64;
+/// The generations above are those of fixed tokens.
+const GENERATIONS: u32 = u32::MAX - 1;
 
 impl<T> Default for Arena<T> {
     fn default() -> Self {
-        Arena { slots: Vec::new(), free: Vec::new() }
+        Arena { slots: Vec::new(), free: Vec::new(), first: 0 }
     }
 }
 
 impl<T> Arena<T> {
     pub fn insert(&mut self, value: T) -> Id<T> {
         let index = self.free.pop().unwrap_or_else(|| {
-            self.slots.push(Slot { generation: 0, value: None });
+            self.slots.push(Slot { generation: self.first, value: None });
             (self.slots.len() - 1) as u32
         });
         let slot = &mut self.slots[index as usize];
@@ -85,16 +92,19 @@ impl<T> Arena<T> {
         if slot.generation == id.generation { slot.value.as_mut() } else { None }
     }
 
-    /// Takes the value out. When most slots stand empty at the end, their memory is given back.
+    /// Takes the value out. When nothing is left after a crowd, the crowd's memory is given back.
     pub fn remove(&mut self, id: Id<T>) -> Option<T> {
         let slot = self.slots.get_mut(id.index as usize)?;
         if slot.generation != id.generation {
             return None;
         }
         let value = slot.value.take()?;
-        // The highest generation is for listeners and other fixed tokens.
-        slot.generation = (slot.generation + 1) % (u32::MAX - 1);
+        slot.generation = (slot.generation + 1) % GENERATIONS;
         self.free.push(id.index);
+        if self.is_empty() && self.slots.len() > KEPT {
+            let highest = self.slots.iter().map(|slot| slot.generation).max().unwrap_or(0);
+            *self = Arena { first: (highest + 1) % GENERATIONS, ..Arena::default() };
+        }
         Some(value)
     }
 
@@ -137,5 +147,16 @@ mod tests {
         assert_eq!(Id::from_bits(second.to_bits()), second);
         assert_eq!(arena.ids().collect::<Vec<_>>(), [second]);
         assert_eq!(arena.len(), 1);
+    }
+
+    #[test]
+    fn a_crowd_that_has_gone_leaves_no_memory_and_no_valid_id() {
+        let mut arena = Arena::default();
+        let crowd: Vec<_> = (0..1000).map(|number| arena.insert(number)).collect();
+        assert!(crowd.iter().all(|id| arena.remove(*id).is_some()));
+        assert_eq!(arena.slots.capacity(), 0);
+        let newcomer = arena.insert(7);
+        assert!(crowd.iter().all(|id| arena.get(*id).is_none()));
+        assert_eq!(arena.get(newcomer), Some(&7));
     }
 }

@@ -2,29 +2,29 @@
 
 /// Buffers larger than this are not kept.
 const LARGEST: usize = 64 * 1024;
-const KEPT: usize = 64;
+/// Bytes kept in all.
+const KEPT: usize = 512 * 1024;
 const FIRST: usize = 4 * 1024;
 
 #[derive(Default)]
 pub struct Pool {
     free: Vec<Vec<u8>>,
+    held: usize,
 }
 
 impl Pool {
     pub fn lend(&mut self) -> Vec<u8> {
-        self.free.pop().unwrap_or_else(|| Vec::with_capacity(FIRST))
+        let Some(bytes) = self.free.pop() else { return Vec::with_capacity(FIRST) };
+        self.held -= bytes.capacity();
+        bytes
     }
 
     pub fn give_back(&mut self, mut bytes: Vec<u8>) {
-        if bytes.capacity() > 0 && bytes.capacity() <= LARGEST && self.free.len() < KEPT {
+        if bytes.capacity() > 0 && bytes.capacity() <= LARGEST && self.held + bytes.capacity() <= KEPT {
             bytes.clear();
+            self.held += bytes.capacity();
             self.free.push(bytes);
         }
-    }
-
-    /// Gives the memory of an idle process back.
-    pub fn shrink(&mut self) {
-        self.free = Vec::new();
     }
 }
 

@@ -39,9 +39,9 @@ where
             while let Ok((stream, _)) = listener.accept().await {
                 tokio::spawn(async move {
                     let mut builder = h2::server::Builder::new();
-                    let Ok(mut connection) = builder.max_concurrent_streams(5_000).handshake(stream).await else {
-                        return;
-                    };
+                    // On a loaded machine calls are cancelled before this server has begun them.
+                    builder.max_concurrent_streams(5_000).max_pending_accept_reset_streams(5_000);
+                    let Ok(mut connection) = builder.handshake(stream).await else { return };
                     while let Some(Ok(served)) = connection.accept().await {
                         tokio::spawn(serve(served));
                     }
