@@ -1,6 +1,6 @@
 """`make bench`: CPU per request, added latency and idle memory, beside peers, in interleaved rounds.
 
-Prints a table and writes `benchmarks/results/latest.json`. Every claim is a ratio inside one round; the medians of the
+Prints a table and writes `benchmarks/results/latest.json` and `.txt`. Every claim is a ratio inside one round; the medians of the
 rounds are shown. Aim: at most 1.25 times the floor at c=32, 1.1 times at c=1, idle at most 4 MB of which 1 MB anonymous.
 """
 
@@ -102,6 +102,13 @@ def rounds(folder: Path, options: argparse.Namespace) -> tuple[list[dict[str, An
     return log, absent
 
 
+def machine() -> str:
+    """Kernel, processor and how many of them."""
+    lines = Path("/proc/cpuinfo").read_text().splitlines()
+    model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), "unknown")
+    return f"Linux {os.uname().release.split('-')[0]}, {os.cpu_count()} × {model}"
+
+
 def median(log: list[dict[str, Any]], peer: str, connections: int, key: str) -> float | None:
     values = [
         run[key] for entry in log if entry["peer"] == peer for run in entry["runs"] if run["connections"] == connections
@@ -121,7 +128,8 @@ def ratio(log: list[dict[str, Any]], peer: str, connections: int) -> float | Non
     return statistics.median(known) if known else None
 
 
-def table(log: list[dict[str, Any]], connections: list[int]) -> None:
+def table(log: list[dict[str, Any]], connections: list[int]) -> str:
+    """Printed, and returned as plain text."""
     from rich.console import Console
     from rich.table import Table
 
@@ -151,7 +159,9 @@ def table(log: list[dict[str, Any]], connections: list[int]) -> None:
         errors = sum(run["errors"] for entry in mine for run in entry["runs"])
         shown = [f"{statistics.median(each):.1f}" if each else "–" for each in (rss, anonymous)]
         made.add_row(peer, *cells, f"{p50:.0f}", f"{p50 - base:+.0f}", *shown, str(errors))
-    Console(width=140).print(made)
+    console = Console(width=140, record=True)
+    console.print(made)
+    return console.export_text()
 
 
 def main() -> None:
@@ -165,6 +175,7 @@ def main() -> None:
     if len(os.sched_getaffinity(0)) < 2:
         raise SystemExit("two CPUs are needed: one for the load, one for the sidecars")
     programs.main()
+    load = os.getloadavg()[0]
     folder = Path(tempfile.mkdtemp(prefix="gossamer-bench-"))
     try:
         pki.make(folder)
@@ -176,8 +187,15 @@ def main() -> None:
     for line in absent:
         say(f"left out: {line}")
     options.results.parent.mkdir(parents=True, exist_ok=True)
-    options.results.write_text(json.dumps({"rounds": log, "absent": absent, "bytes": options.bytes}, indent=1) + "\n")
-    table(log, options.connections)
+    about = {
+        "bytes": options.bytes,
+        "seconds": options.seconds,
+        "absent": absent,
+        "machine": machine(),
+        "load_before": load,
+    }
+    options.results.write_text(json.dumps({**about, "rounds": log}, indent=1) + "\n")
+    options.results.with_suffix(".txt").write_text(table(log, options.connections))
     print(f"bench: {options.rounds} rounds written to {options.results}")
 
 
