@@ -65,6 +65,9 @@ wheel-test: wheel ## install the wheel into an empty environment and run the dem
 bench: $(VENV)/ready $(PROXY) ## CPU per request, latency and memory beside peers; about five minutes
 	$(BIN)/python -m benchmarks
 
+fuzz: ## every parser against a million mutated inputs; EXECUTIONS= and SEED= change that
+	$(CARGO) run $(FLAGS) -p fuzz --profile fuzz -- --executions $(or $(EXECUTIONS),1000000) --seed $(or $(SEED),1)
+
 golden: $(VENV)/ready ## write golden/*.out.json anew; read the diff before committing
 	$(BIN)/python -m tests.golden.regenerate
 
