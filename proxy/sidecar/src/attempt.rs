@@ -122,9 +122,7 @@ impl Engine {
             }
             // The link filled up or said goodbye meanwhile.
             Err(Refused::Full | Refused::Leaving) => {
-                exchange.up = Up::None;
-                self.give_lease_back(id);
-                self.later(Task::Retry(Waiter::Exchange(id)));
+                self.try_again(id);
             }
         }
     }
@@ -160,6 +158,15 @@ impl Engine {
             exchange.requesting.sent_end = true;
         }
         Ok(stream)
+    }
+
+    /// The connection it waited for, or was on, is none for it: begins a new attempt.
+    pub fn try_again(&mut self, id: ExchangeId) {
+        if let Some(exchange) = self.exchanges.get_mut(id) {
+            exchange.up = Up::None;
+            self.give_lease_back(id);
+            self.later(Task::Retry(Waiter::Exchange(id)));
+        }
     }
 
     /// A connection was made for somebody who has gone.
@@ -202,8 +209,7 @@ impl Engine {
         if untouched && reused && repeatable && exchange.attempts < ATTEMPTS {
             exchange.requesting.sent_end = false;
             exchange.attempts += 1;
-            self.give_lease_back(id);
-            return self.later(Task::Retry(Waiter::Exchange(id)));
+            return self.try_again(id);
         }
         let author = if exchange.mesh { Author::Outbound } else { exchange.author };
         self.answer(id, cause.clone().by(author));
@@ -219,8 +225,7 @@ impl Engine {
         let untouched = exchange.requesting.moved == 0 && !exchange.answered;
         if reason == H2Reason::REFUSED_STREAM && untouched && exchange.attempts < ATTEMPTS {
             exchange.requesting.sent_end = false;
-            self.give_lease_back(id);
-            return self.later(Task::Retry(Waiter::Exchange(id)));
+            return self.try_again(id);
         }
         let down = exchange.down;
         let failure = Failure::new(Author::Application, Reason::Reset, reason.text());

@@ -226,7 +226,8 @@ impl Engine {
             let Some(conn) = self.conns.get(id) else { return };
             let Driver::Http2(http2) = &conn.driver else { return };
             let Some(upstream) = http2.upstream() else { return };
-            let (free, unused) = (http2.codec.can_open().is_ok(), http2.codec.streams() == 0);
+            let free = http2.codec.can_open().is_ok() && !http2.is_leaving();
+            let unused = http2.codec.streams() == 0;
             let next =
                 if free { self.upstreams.all.get_mut(upstream).and_then(|up| up.waiting.pop_front()) } else { None };
             match next {
@@ -266,6 +267,11 @@ impl Engine {
         held.links.retain(|link| *link != id);
         held.idle.retain(|conn| *conn != id);
         held.connections = held.connections.saturating_sub(1);
+        if held.links.is_empty() {
+            for exchange in std::mem::take(&mut held.waiting) {
+                self.try_again(exchange);
+            }
+        }
         self.forget_if_unused(upstream);
     }
 
@@ -287,7 +293,7 @@ impl Engine {
         held.links.retain(|link| *link != id);
         let waiting = std::mem::take(&mut held.waiting);
         for exchange in waiting {
-            self.later(Task::Retry(Waiter::Exchange(exchange)));
+            self.try_again(exchange);
         }
         self.later(Task::Room(id));
     }

@@ -392,12 +392,22 @@ fn a_front_tells_the_control_plane_who_calls() {
 #[test]
 fn new_credentials_lose_no_call() {
     let (client, _server) = pair(origin(echo), |policy| policy);
+    let client = Arc::new(client);
+    let renewed = client.clone();
+    let renewing = std::thread::spawn(move || {
+        let credentials = control::testing::credentials(CLIENT);
+        for _ in 0..600 {
+            renewed.tell(News::Credentials(credentials.clone()));
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    });
     block_on(async {
         let mut h2 = connect(&client, service(1)).await;
-        for turn in 0..20 {
-            client.tell(News::Credentials(control::testing::credentials(CLIENT)));
-            let (_, body, _) = call(&mut h2, "/svc/Echo", vec![turn; 5_000]).await;
+        let mut turns = 0;
+        while !renewing.is_finished() || turns < 20 {
+            let (_, body, _) = call(&mut h2, "/svc/Echo", vec![7; 5_000]).await;
             assert_eq!(body.len(), 5_000);
+            turns += 1;
         }
     });
 }
