@@ -67,6 +67,60 @@ def test_a_control_plane_that_hangs_is_not_noticed_by_traffic() -> None:
         assert mesh.ready("echo") == 1
 
 
+def test_a_control_plane_that_hangs_is_said_to_and_can_be_ended() -> None:
+    with harness.mesh() as mesh:
+        plane = controller(mesh)
+        os.kill(plane, signal.SIGSTOP)
+
+        ended = mesh.cli("down", seconds=60)
+
+        assert "was ended" in ended.stdout
+        assert not alive(plane)
+
+
+def test_a_new_destination_is_refused_while_nobody_says_who_may_be_called() -> None:
+    ask = (
+        "import http.client, sys\n"
+        "for host in sys.stdin:\n"
+        " c = http.client.HTTPConnection(host.strip(), 8080, timeout=20); c.request('GET', '/'); r = c.getresponse()\n"
+        " r.read(); print(r.status, r.getheader('l5d-proxy-error'), flush=True)"
+    )
+    with harness.mesh() as mesh:
+        serve(mesh)
+        mesh.serve("other", harness.need("node").path, ECHO, "8080")
+        command = mesh.command("caller", (sys.executable, "-c", ask), ())
+        caller = subprocess.Popen(
+            command, env=mesh.environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+        def call(host: str) -> str:
+            assert caller.stdin is not None and caller.stdout is not None
+            caller.stdin.write(host + "\n")
+            caller.stdin.flush()
+            return caller.stdout.readline().strip()
+
+        assert call("echo") == "200 None"
+        plane = controller(mesh)
+        os.kill(plane, signal.SIGSTOP)
+        assert call("echo") == "200 None"
+        assert call("other").startswith("503 control-plane: no-policy")
+        os.kill(plane, signal.SIGCONT)
+        eventually("the new destination answers", lambda: call("other") == "200 None", 5)
+        caller.communicate(timeout=10)
+
+
+@pytest.mark.parametrize("text", [b"garbage", b""])
+def test_without_trust_anchors_no_program_is_started(text: bytes) -> None:
+    with harness.mesh() as mesh:
+        (mesh.folder / "r" / "gossamer" / "test" / "trust-anchors.pem").write_bytes(text)
+
+        got = mesh.ask("program", sys.executable, "-c", "print('it ran')")
+
+        assert got.returncode == 125
+        assert got.stdout == b""
+        assert b"was not started" in got.stderr and len(got.stderr.splitlines()) == 1
+
+
 def test_a_killed_front_comes_back_and_serves_newcomers() -> None:
     with harness.mesh() as mesh:
         serve(mesh)

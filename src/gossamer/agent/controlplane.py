@@ -184,6 +184,11 @@ def serving_process(paths: Paths) -> Process | None:
     return None if pid is None else Process(pid)
 
 
+def holder(paths: Paths) -> Process | None:
+    """The same, while it holds the mesh's lock: the number that a dead one left may be another process's by now."""
+    return serving_process(paths) if _locked(paths.lock) else None
+
+
 def _served_by(paths: Paths) -> int | None:
     """The process that says it serves; None while none does."""
     try:

@@ -114,7 +114,8 @@ class Lease:
             self._socket.sendall(request)
             reply = self._read_line()
         except TimeoutError as error:
-            raise Refused(f"the control plane did not answer within {TIMEOUT_SECONDS:.0f} s") from error
+            late = f"the control plane did not answer within {TIMEOUT_SECONDS:.0f} s"
+            raise Refused(f"{late}; end it with `gossamer down`, then try again") from error
         except OSError as error:
             raise Refused(f"the control plane hung up ({error.strerror or error})") from error
         verb, _, rest = reply.partition(" ")

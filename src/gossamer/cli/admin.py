@@ -97,4 +97,7 @@ class Admin:
     def _error(self, status: Status) -> CliError:
         if status.code is Code.UNAVAILABLE:
             return CliError(self._unreachable, Exit.UNREACHABLE)
+        if status.code is Code.DEADLINE_EXCEEDED:
+            text = "the control plane does not answer in time; see `gossamer logs --control-plane`"
+            return CliError(f"{text}, or start it anew: `gossamer down`, then `gossamer up`", Exit.UNREACHABLE)
         return CliError(status.message or status.code.name, _EXITS.get(status.code, Exit.FAILED))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from gossamer.cli.errors import CliError, Exit
 from gossamer.cli.root import Command, Settings
+
+if TYPE_CHECKING:
+    from gossamer.settings import Paths
 
 STOP_SECONDS = 15.0
 
@@ -33,7 +38,7 @@ def command(settings: Settings) -> None:
     except CliError as error:
         if error.code is not Exit.UNREACHABLE:
             raise
-        click.echo(f"no control plane runs for mesh {paths.mesh}")
+        _end(paths)
         return
     if not process.ended(within=STOP_SECONDS):
         raise CliError(f"the control plane (process {status.pid}) has not ended; its log is {paths.log}")
@@ -43,3 +48,15 @@ def command(settings: Settings) -> None:
         names = ", ".join(f"{workload.namespace}/{workload.name}" for workload in running[:5])
         more = f" and {len(running) - 5} more" if len(running) > 5 else ""
         click.echo(f"still running: {names}{more} (they keep working until their certificates expire)")
+
+
+def _end(paths: Paths) -> None:
+    """Ends a control plane that accepts calls and does not answer them."""
+    from gossamer.agent import controlplane
+
+    process = controlplane.holder(paths)
+    if process is None or process.ended():
+        click.echo(f"no control plane runs for mesh {paths.mesh}")
+        return
+    process.end()
+    click.echo(f"the control plane of mesh {paths.mesh} (process {process.pid}) did not answer and was ended")
