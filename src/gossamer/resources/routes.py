@@ -24,7 +24,7 @@ from gossamer.model.route import (
     Timeouts,
     ValueMatch,
 )
-from gossamer.resources import values
+from gossamer.resources import pattern, values
 from gossamer.resources.metadata import Metadata
 from gossamer.resources.reader import Reader
 from gossamer.resources.references import core
@@ -122,10 +122,12 @@ def _path(reader: Reader) -> PathMatch:
 
 
 def _regex(reader: Reader) -> str:
-    reader.required_text("value")
-    found = reader.parsed("value", values.regex, "a pattern for a linear-time engine of at most 1024 bytes")
-    assert found is not None
-    return found
+    text = reader.required_text("value")
+    try:
+        pattern.check(text)
+    except pattern.InvalidPattern as error:
+        reader.refuse("value", f"{text!r}: {error.message}", error.remedy)
+    return text
 
 
 def _value(reader: Reader, header: bool) -> ValueMatch:

@@ -19,9 +19,6 @@ DEFAULT_POLICY = "config.linkerd.io/default-inbound-policy"
 _LABEL = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
 _UNITS = {"h": 3_600_000, "m": 60_000, "s": 1_000, "ms": 1}
 _DURATION = re.compile(r"([0-9]{1,5}(h|m|s|ms)){1,4}")
-_REGEX_LIMIT = 1024
-# What a linear-time engine does not have: look-around and back-references.
-_NOT_LINEAR = re.compile(r"\(\?<?[=!]|\\[1-9]|\(\?P=|\(\?>|\(\?\(")
 
 
 def dns_label(text: str) -> str:
@@ -49,17 +46,6 @@ def duration(text: str) -> int:
     if not _DURATION.fullmatch(text):
         raise ValueError(text)
     return sum(int(number) * _UNITS[unit] for number, unit in re.findall(r"([0-9]+)(ms|h|m|s)", text))
-
-
-def regex(text: str) -> str:
-    """A pattern that a linear-time engine can run, 1,024 bytes at most (security A-33)."""
-    if len(text.encode()) > _REGEX_LIMIT or _NOT_LINEAR.search(text):
-        raise ValueError(text)
-    try:
-        re.compile(re.sub(r"\\[pP](\{\w+\}|\w)", r"\\w", text))
-    except (re.error, OverflowError, RecursionError):
-        raise ValueError(text) from None
-    return text
 
 
 def address(text: str) -> IPAddress:

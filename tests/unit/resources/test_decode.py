@@ -112,7 +112,10 @@ REFUSED = [
     (ROUTE + "spec: {rules: [{matches: [{path: {value: /a%2Fb}}]}]}", "is not a canonical path"),
     (ROUTE + "spec: {rules: [{matches: [{path: {type: RegularExpression, value: '(a)\\1'}}]}]}", "linear-time engine"),
     (ROUTE + "spec: {rules: [{matches: [{path: {type: RegularExpression, value: '(?=a)'}}]}]}", "linear-time engine"),
-    (ROUTE + "spec: {rules: [{matches: [{path: {type: RegularExpression, value: '['}}]}]}", "linear-time engine"),
+    (
+        ROUTE + "spec: {rules: [{matches: [{path: {type: RegularExpression, value: '['}}]}]}",
+        "'[' is not closed (near character 2)",
+    ),
     (ROUTE + "spec: {rules: [{matches: [{method: get}]}]}", "'get' is not known; did you mean GET?"),
     (ROUTE + "spec: {rules: [{matches: [{headers: [{name: 'a b', value: c}]}]}]}", "'a b' is not a header's name"),
     (
