@@ -21,6 +21,8 @@ use crate::wheel;
 
 /// Connections tried for one request.
 const ATTEMPTS: u8 = 5;
+/// Who waits for room on a link looks around again after this long.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
 impl Engine {
     /// Tries to get the request on its way.
@@ -87,6 +89,7 @@ impl Engine {
                 if let Some(exchange) = self.exchanges.get_mut(id) {
                     exchange.up = Up::Waiting(upstream);
                 }
+                self.wait_at_most(id, LOOK_AGAIN);
             }
             Ok((_, Acquired::Later)) => {}
             Err(cause) => self.attempt_failed(id, &cause),
@@ -106,6 +109,7 @@ impl Engine {
                 exchange.cold = matches!(exchange.up, Up::Waiting(_));
                 exchange.up = Up::Open(End { conn, stream });
                 exchange.attempted = now;
+                exchange.wait_until = 0;
                 if !std::mem::replace(&mut exchange.counted, true)
                     && let Some(edge) = &exchange.edge
                 {

@@ -306,8 +306,13 @@ impl Engine {
             self.answer(id, Failure::new(Author::Application, Reason::Timeout, "no response in time"));
         } else if waited {
             exchange.wait_until = 0;
-            if matches!(exchange.up, Up::None) {
-                self.later(Task::Retry(Waiter::Exchange(id)));
+            match exchange.up {
+                Up::None => self.later(Task::Retry(Waiter::Exchange(id))),
+                Up::Waiting(upstream) => {
+                    self.stop_waiting(upstream, id);
+                    self.try_again(id);
+                }
+                Up::Open(_) => self.arm_exchange(id),
             }
         } else {
             self.arm_exchange(id);
