@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import subprocess
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -140,11 +141,8 @@ def instructions(gauge: Path, valgrind: Found, connections: int, rounds: int) ->
 
 
 def collected(gauge: Path, valgrind: Found, connections: int, rounds: int) -> int:
-    log = gauge.parent / f"callgrind.{os.getpid()}"
-    prefix = [valgrind.path, "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={log}"]
-    try:
+    with tempfile.NamedTemporaryFile() as log:
+        prefix = [valgrind.path, "--tool=callgrind", "--callgrind-out-file=/dev/null", f"--log-file={log.name}"]
         with pair(gauge, prefix, valgrind.environment) as running:
             running.load(connections, rounds)
-        return int(re.findall(r"Collected : (\d+)", log.read_text())[-1])
-    finally:
-        log.unlink(missing_ok=True)
+        return int(re.findall(r"Collected : (\d+)", Path(log.name).read_text())[-1])
