@@ -235,13 +235,14 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
 
 async def _launchers(agent: AgentSocket, state: State, front: Front, files: Paths) -> None:
     """Takes registrations once sidecars can be served: everything is read, and the front has its certificate."""
-    async with asyncio.timeout(FRONT_SECONDS) as limit:
-        with suppress(TimeoutError):
+    try:
+        async with asyncio.timeout(FRONT_SECONDS):
             while not state.synced:  # noqa: ASYNC110 - sources are read at start, once
                 await asyncio.sleep(0.005)
             await front.ready.wait()
-    if limit.expired():
-        raise Unavailable(f"the front sidecar was not ready within {FRONT_SECONDS:.0f} s; see {files.front_log}")
+    except TimeoutError:
+        late = f"the front sidecar was not ready within {FRONT_SECONDS:.0f} s"
+        raise Unavailable(f"{late}; see {files.log} and {files.front_log}") from None
     await agent.serve(files.agent_socket)
     # Whatever exists now lives as long as the process: the collector need not look at it again.
     gc.collect()

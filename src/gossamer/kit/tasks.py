@@ -22,4 +22,4 @@ async def _one(name: str, work: Coroutine[Any, Any, None]) -> None:
     try:
         await work
     except Exception as error:
-        raise Failed(f"{name}: {error or type(error).__name__}") from error
+        raise Failed(f"{name}: {str(error) or type(error).__name__}") from error
