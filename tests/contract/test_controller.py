@@ -20,7 +20,7 @@ import grpc
 import pytest
 
 from gossamer.pb.linkerd import destination_pb2, inbound_pb2, net_pb2, outbound_pb2
-from gossamer.pb.v1 import names_pb2
+from gossamer.pb.v1 import endpoints_pb2, names_pb2
 from gossamer.standalone import first_keys
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -173,6 +173,9 @@ def test_a_workload_is_found_by_name_routed_to_and_protected(plane: Plane) -> No
     (endpoint,) = next(client.endpoints(path)).add.addrs
     assert endpoint.tls_identity.dns_like_identity.name == web.told["identity"]
     assert endpoint.protocol_hint.opaque_transport.inbound_port == 4143
+    question = endpoints_pb2.EndpointsRequest(workload=client.told["policy_workload"], authority=path)
+    (behind,) = next(client.watch("gossamer.v1.Endpoints/Watch", question, endpoints_pb2.EndpointsMetadata)).endpoints
+    assert (behind.workload, behind.sidecar) == (web.told["workload"], endpoints_pb2.SIDECAR_GOSSAMER)
     assert next(web.inbound(8080)).labels["name"] == "all-authenticated"
     assert plane.end() == 0
 
