@@ -4,6 +4,7 @@ mod certificates;
 mod configuration;
 mod fake;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::os::unix::net::UnixStream as Pair;
 use std::path::PathBuf;
@@ -173,11 +174,28 @@ impl Launcher {
     }
 }
 
+/// Removed when the test's thread ends.
+struct Sockets(Vec<PathBuf>);
+
+impl Drop for Sockets {
+    fn drop(&mut self) {
+        for path in &self.0 {
+            // Not every one was made, or is still there.
+            drop(std::fs::remove_file(path));
+        }
+    }
+}
+
 /// A socket path of its own for each caller.
 pub fn socket() -> PathBuf {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static MADE: RefCell<Sockets> = const { RefCell::new(Sockets(Vec::new())) };
+    }
     let name = format!("gossamer-control-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
-    std::env::temp_dir().join(name)
+    let path = std::env::temp_dir().join(name);
+    MADE.with_borrow_mut(|made| made.0.push(path.clone()));
+    path
 }
 
 /// Runs a test on a runtime like the thread's own.
