@@ -6,8 +6,8 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
-LENGTH = b"POST /half HTTP/1.1\r\nhost: web\r\ncontent-length: 5\r\n\r\nhello"
-CHUNKS = b"POST /half HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
+LENGTH = b"POST /cut HTTP/1.1\r\nhost: web\r\ncontent-length: 5\r\n\r\nhello"
+CHUNKS = b"POST /cut HTTP/1.1\r\nhost: web\r\ntransfer-encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n\r\n"
 
 
 def one(message: bytes) -> tuple[str, float]:
