@@ -56,6 +56,11 @@ const KINDS: [(&str, &str, Reader); 5] = [
     ("names", "gossamer.v1.NamesTable", |messages| {
         messages.iter().try_for_each(|one| wire::names::table(&v1::NamesTable::decode(&one[..]).unwrap()).map(drop))
     }),
+    // The sidecar does not use it yet: that it decodes is all there is to understand.
+    ("metadata", "gossamer.v1.EndpointsMetadata", |messages| {
+        messages.iter().for_each(|one| drop(v1::EndpointsMetadata::decode(&one[..]).unwrap()));
+        Ok(())
+    }),
 ];
 
 #[test]
