@@ -32,7 +32,7 @@ fn pool() -> DescriptorPool {
 /// The message's kind, by the first word of the case's name, and how the sidecar reads it.
 type Reader = fn(&[Vec<u8>]) -> Result<(), Invalid>;
 
-const KINDS: [(&str, &str, Reader); 5] = [
+const KINDS: [(&str, &str, Reader); 6] = [
     ("inbound", "io.linkerd.proxy.inbound.Server", |messages| {
         messages.iter().try_for_each(|one| wire::inbound::server(&inbound::Server::decode(&one[..]).unwrap()).map(drop))
     }),
