@@ -24,7 +24,13 @@ fn linkerd_protos() -> PathBuf {
 
 fn pool() -> DescriptorPool {
     let own = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../proto");
-    let files = ["inbound.proto", "outbound.proto", "destination.proto", "gossamer/v1/names.proto", "gossamer/v1/endpoints.proto"];
+    let files = [
+        "inbound.proto",
+        "outbound.proto",
+        "destination.proto",
+        "gossamer/v1/names.proto",
+        "gossamer/v1/endpoints.proto",
+    ];
     let set = protox::compile(files, [linkerd_protos(), own]).unwrap();
     DescriptorPool::from_file_descriptor_set(set).unwrap()
 }
