@@ -69,6 +69,7 @@ impl Decoder {
         let mut room = limit;
         let mut started = false;
         while let Some(first) = block.get(input.at).copied() {
+            let before = text.len();
             let found = match first {
                 0x80.. => {
                     let index = input.integer(7)?;
@@ -85,7 +86,7 @@ impl Decoder {
                     self.table.set_limit(limit);
                     continue;
                 }
-                _ => self.literal(first & 0x40 != 0, &mut input, text)?,
+                _ => self.literal(first & 0x40 != 0, &mut input, text, room)?,
             };
             started = true;
             let size = found.name.length as usize + found.value.length as usize + OVERHEAD;
@@ -96,6 +97,8 @@ impl Decoder {
                 }
                 None => {
                     room = 0;
+                    // Two bytes can point at a name of thousands: what nobody gets is not kept (security A-06).
+                    text.truncate(before);
                     fields.too_large();
                 }
             }
@@ -103,8 +106,15 @@ impl Decoder {
         Ok(())
     }
 
+    /// A field whose value is written out. A name of the dynamic table is copied if it fits or has to be kept.
     #[inline]
-    fn literal(&mut self, indexed: bool, input: &mut Input<'_>, text: &mut Vec<u8>) -> Result<Found, Broken> {
+    fn literal(
+        &mut self,
+        indexed: bool,
+        input: &mut Input<'_>,
+        text: &mut Vec<u8>,
+        room: usize,
+    ) -> Result<Found, Broken> {
         let index = input.integer(if indexed { 6 } else { 4 })?;
         let (name, known) = match table::static_parts(index) {
             Some((name, _)) => (name, table::static_name(index)),
@@ -112,7 +122,9 @@ impl Decoder {
             None => {
                 let start = text.len();
                 let name = self.entry(index)?.0;
-                text.extend_from_slice(name);
+                if indexed || name.len() <= room {
+                    text.extend_from_slice(name);
+                }
                 (Part::new(start, name.len()), Name::Text)
             }
         };
@@ -476,6 +488,20 @@ mod tests {
         assert!(seen.too_large && bytes.capacity() < 20_000);
         assert_eq!(seen.fields.len(), 3);
         assert_eq!(decoder.table.get(0), Some((&b"b"[..], &b"c"[..])));
+    }
+
+    #[test]
+    fn a_name_that_is_pointed_at_again_and_again_does_not_fill_the_memory() {
+        for again in ["0f2f 00", "7e 00"] {
+            let (mut seen, mut bytes) = (Seen::default(), Vec::new());
+            let mut block = hex("40");
+            encode_string(&mut block, &[b'x'; 4_000]);
+            block.push(0);
+            block.extend(hex(again).repeat(10_000));
+            Decoder::new(4_096).decode(&block, &mut bytes, 16_384, &mut seen).unwrap();
+            assert_eq!((seen.too_large, seen.fields.len()), (true, 4));
+            assert!(bytes.capacity() < 200_000, "{} bytes for a block of {}", bytes.capacity(), block.len());
+        }
     }
 
     #[test]
