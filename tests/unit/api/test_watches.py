@@ -10,7 +10,6 @@ import pytest
 
 from gossamer.api import destination, inbound, outbound
 from gossamer.api.watches import Answer, Watches
-from gossamer.kit.grpc.server import Stream
 from gossamer.kit.grpc.status import Code, Status
 from gossamer.model.change import Put, Remove, Replace
 from gossamer.model.kinds import Object
@@ -32,8 +31,8 @@ spec: {podSelector: {}, port: 8080}
 """
 
 
-class Reader(Stream[Answer]):
-    """A stream whose peer reads when the test says so."""
+class Reader:
+    """A `Stream` whose peer reads when the test says so."""
 
     def __init__(self, encode: Callable[[Answer | None, Answer], list[bytes]]) -> None:
         self.encode = encode
@@ -48,6 +47,10 @@ class Reader(Stream[Answer]):
 
     def finish(self, status: Status | None = None) -> None:
         self.status = status
+
+    @property
+    def closed(self) -> bool:
+        return self.status is not None
 
     def read(self) -> list[bytes]:
         if self.newest is None:

@@ -6,7 +6,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from gossamer.kit.grpc import message
 from gossamer.kit.grpc.frames import Error, H2Stream
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from gossamer.kit.grpc.protocol import Link
 
 T = TypeVar("T")
+State = TypeVar("State", contravariant=True)
 _log = logging.getLogger("gossamer.grpc")
 
 Closer = Callable[[], None]
@@ -33,22 +34,18 @@ class Context:
     credentials: Credentials | None
 
 
-class Stream(Generic[T]):
+class Stream(Protocol[State]):
     """One server-streaming call, as its handler sees it. Every method may be called at any time, also after the end."""
 
-    __slots__ = ()
-
-    def publish(self, state: T) -> None:
+    def publish(self, state: State) -> None:
         """Replaces the state to send. Nothing is encoded before the peer can take it."""
-        raise NotImplementedError
 
     def finish(self, status: Status | None = None) -> None:
         """Ends the stream after the newest state has been written; None means OK."""
-        raise NotImplementedError
 
     @property
     def closed(self) -> bool:
-        raise NotImplementedError
+        """Whether it has ended or been told to; what is published from now on goes nowhere."""
 
 
 UnaryHandler = Callable[[bytes, Context], bytes | Awaitable[bytes]]
@@ -77,8 +74,8 @@ Method = Unary | Streaming[Any]
 _NOTHING: Any = object()
 
 
-class Call(Stream[Any]):
-    """A row of a connection's table, from the request's head to its end."""
+class Call:
+    """A `Stream`: a row of a connection's table, from the request's head to its end."""
 
     __slots__ = (
         "_closer",
