@@ -6,6 +6,7 @@ import time
 
 import click
 
+from gossamer.cli.namespace import namespace_option
 from gossamer.cli.root import Command, Settings
 from gossamer.cli.up import seconds
 
@@ -14,7 +15,7 @@ from gossamer.cli.up import seconds
 @click.option("--workload", metavar="NAME", required=True, help="A workload, or a service for all of its workloads.")
 @click.option("--for", "duration", metavar="TIME", default="15m", show_default=True, help="How long (24h at most).")
 @click.option("--end", is_flag=True, help="Enforce policy again now.")
-@click.option("-n", "--namespace", help="Where it is (default: default).")
+@namespace_option("Where it is (default: default).")
 @click.pass_obj
 def command(settings: Settings, workload: str, duration: str, end: bool, namespace: str | None) -> None:
     """Let through, for a while, what policy would refuse: still over mutual TLS, and logged. It ends by itself.

@@ -8,6 +8,7 @@ import click
 
 from gossamer.cli import documents
 from gossamer.cli.errors import CliError, Exit
+from gossamer.cli.namespace import namespace_option
 from gossamer.cli.root import Command, Settings
 
 
@@ -15,7 +16,7 @@ from gossamer.cli.root import Command, Settings
 @click.argument("kind", required=False)
 @click.argument("names", nargs=-1)
 @documents.file_option
-@click.option("-n", "--namespace", default="default", show_default=True, help="Where they are.")
+@namespace_option("Where they are.", "default")
 @click.option("--ignore-not-found", is_flag=True, help="Succeed where there is nothing to delete.")
 @click.pass_obj
 def command(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gossamer.cli.edges import edge_json, judged
+from gossamer.cli.namespace import namespace_option
 from gossamer.cli.output import NOTHING, age, format_option, milliseconds, percent, rate, structured
 from gossamer.cli.root import Command, Settings
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("describe", cls=Command, short_help="Everything about one workload.")
 @click.argument("workload")
-@click.option("-n", "--namespace", help="Where it is (default: default).")
+@namespace_option("Where it is (default: default).")
 @format_option
 @click.pass_obj
 def command(settings: Settings, workload: str, namespace: str | None, output: str) -> None:

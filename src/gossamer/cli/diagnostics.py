@@ -8,10 +8,11 @@ from typing import Any
 
 import click
 
+from gossamer.cli.namespace import namespace_option
 from gossamer.cli.output import Column, emit, format_option, structured
 from gossamer.cli.root import Command, Settings
 
-namespace_option = click.option("-n", "--namespace", default="default", show_default=True, help="Whose view.")
+of_namespace = namespace_option("Whose view.", "default")
 
 
 @click.group("diagnostics", short_help="What the control plane answers to sidecars.")
@@ -21,7 +22,7 @@ def command() -> None:
 
 @command.command("endpoints", cls=Command)
 @click.argument("authorities", nargs=-1, required=True, metavar="AUTHORITY...")
-@namespace_option
+@of_namespace
 @format_option
 @click.pass_obj
 def endpoints(settings: Settings, authorities: tuple[str, ...], namespace: str, output: str) -> None:
@@ -41,7 +42,7 @@ def endpoints(settings: Settings, authorities: tuple[str, ...], namespace: str, 
 @command.command("policy", cls=Command)
 @click.argument("resource")
 @click.argument("port", type=click.IntRange(1, 65535))
-@namespace_option
+@of_namespace
 @click.option(
     "-o", "--output", type=click.Choice(("json", "yaml")), default="json", show_default=True, help="How to print."
 )
@@ -53,7 +54,7 @@ def policy(settings: Settings, resource: str, port: int, namespace: str, output:
 
 @command.command("profile", cls=Command)
 @click.argument("address")
-@namespace_option
+@of_namespace
 @click.option(
     "-o", "--output", type=click.Choice(("json", "yaml")), default="json", show_default=True, help="How to print."
 )
@@ -65,7 +66,7 @@ def profile(settings: Settings, address: str, namespace: str, output: str) -> No
 
 @command.command("proxy-metrics", cls=Command)
 @click.argument("workload")
-@namespace_option
+@of_namespace
 @click.pass_obj
 def proxy_metrics(settings: Settings, workload: str, namespace: str) -> None:
     """The raw metrics of a workload's sidecar, in Prometheus' format."""

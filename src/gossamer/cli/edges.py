@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from gossamer.cli.namespace import namespace_option
 from gossamer.cli.output import NOTHING, Column, emit, format_option, milliseconds, percent, rate, short_identity
 from gossamer.cli.root import Command, Settings
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 
 @click.command("edges", cls=Command, short_help="Who talks to whom, and how securely.")
-@click.option("-n", "--namespace", help="Only edges from or to this namespace.")
+@namespace_option("Only edges from or to this namespace.")
 @click.option("-w", "--watch", is_flag=True, help="Follow, in a table that is redrawn every second.")
 @click.option("-t", "--time-window", "window", metavar="TIME", help="How far to look back, 60s at most.")
 @format_option

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from gossamer.cli.errors import CliError, Exit
+from gossamer.cli.namespace import namespace_option
 from gossamer.cli.output import NOTHING, Column, age, emit, format_option, short_identity
 from gossamer.cli.root import Command, Settings
 
@@ -34,7 +35,7 @@ class Row:
 @click.command("get", cls=Command, short_help="List resources and workloads.")
 @click.argument("kind")
 @click.argument("name", required=False)
-@click.option("-n", "--namespace", help="Where to look (default: default).")
+@namespace_option("Where to look (default: default).")
 @click.option("-A", "--all-namespaces", is_flag=True, help="Look everywhere.")
 @format_option
 @click.pass_obj

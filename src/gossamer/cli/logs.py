@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from gossamer.cli.errors import CliError, Exit
+from gossamer.cli.namespace import namespace_option
 from gossamer.cli.root import Command, Settings
 
 POLL_SECONDS = 0.2
@@ -19,7 +20,7 @@ POLL_SECONDS = 0.2
 @click.argument("workload", required=False)
 @click.option("--control-plane", is_flag=True, help="The control plane's own log.")
 @click.option("--front", is_flag=True, help="The log of the control plane's front sidecar.")
-@click.option("-n", "--namespace", help="Where the workload is (default: default).")
+@namespace_option("Where the workload is (default: default).")
 @click.option("-f", "--follow", is_flag=True, help="Go on as lines are written.")
 @click.option("--tail", metavar="N", type=click.IntRange(min=0), default=200, show_default=True, help="How many lines.")
 @click.pass_obj

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gossamer.cli.edges import failures, judged, looked_back, split
+from gossamer.cli.namespace import namespace_option
 from gossamer.cli.output import NOTHING, Column, emit, format_option, milliseconds, percent, rate
 from gossamer.cli.root import Command, Settings
 
@@ -35,7 +36,7 @@ class Row:
 
 @click.command("stat", cls=Command, short_help="Success rate, request rate and latency.")
 @click.argument("service", required=False)
-@click.option("-n", "--namespace", help="Only services of this namespace.")
+@namespace_option("Only services of this namespace.")
 @click.option("--to", "to", metavar="SERVICE", help="What SERVICE is asked, one line per client.")
 @click.option("--from", "source", metavar="SERVICE", help="What SERVICE asks, one line per server.")
 @click.option("--outbound", is_flag=True, help="Services as clients: what each of them asks of all others.")

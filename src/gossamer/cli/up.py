@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gossamer.cli.errors import CliError
+from gossamer.cli.errors import CliError, Exit
 from gossamer.cli.root import Command, Settings
 
 POLICIES = (
@@ -80,6 +80,7 @@ def _start(settings: Settings, arguments: list[str], foreground: bool) -> None:
     if inside_a_mesh():
         raise CliError("this program is itself in a mesh; run `gossamer up` outside of `gossamer run`")
     if controlplane.serving(paths):
+        _answers(settings)
         ignored = f"; {' '.join(arguments[::2])} not applied: `gossamer down` first" if arguments else ""
         click.echo(f"the control plane of mesh {paths.mesh} already runs{ignored}")
         return
@@ -92,6 +93,22 @@ def _start(settings: Settings, arguments: list[str], foreground: bool) -> None:
     except controlplane.NotStarted as error:
         raise CliError(str(error)) from error
     click.echo(f"the control plane of mesh {paths.mesh} runs; next: gossamer run --service NAME -- CMD...")
+
+
+def _answers(settings: Settings) -> None:
+    """One that accepts calls and answers none is not one that runs."""
+    session = settings.session()
+    try:
+        session.admin().status()
+    except CliError as error:
+        if error.code is not Exit.UNREACHABLE:
+            raise
+        flag = "" if session.mesh == "default" else f" --mesh {session.mesh}"
+        raise CliError(
+            f"the control plane of mesh {session.mesh} runs but does not answer; "
+            f"end it with `gossamer down{flag}`, then start it again (its log is {session.paths.log})",
+            Exit.UNREACHABLE,
+        ) from error
 
 
 def seconds(text: str) -> int:

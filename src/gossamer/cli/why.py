@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gossamer.cli.errors import CliError, Exit
+from gossamer.cli.namespace import namespace_option
 from gossamer.cli.output import format_option, paint, structured
 from gossamer.cli.root import Command, Settings
 
@@ -22,7 +23,7 @@ NOBODY = "nobody"
 @click.command("why", cls=Command, short_help="Is it the mesh or the application?")
 @click.argument("subject", required=False)
 @click.argument("server", required=False)
-@click.option("-n", "--namespace", help="Where they are (default: default).")
+@namespace_option("Where they are (default: default).")
 @format_option
 @click.pass_obj
 def command(settings: Settings, subject: str | None, server: str | None, namespace: str | None, output: str) -> None:

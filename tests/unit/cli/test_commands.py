@@ -86,6 +86,26 @@ def test_without_a_control_plane_the_code_is_three_and_the_line_says_what_to_do(
         assert result.output == "Error: no control plane runs for mesh default; start it with `gossamer up`\n"
 
 
+@pytest.mark.parametrize("command", ["get servers", "describe web", "why web", "logs web", "edges", "stat"])
+def test_what_cannot_be_a_namespace_is_wrong_usage_and_not_an_empty_answer(run: Run, command: str) -> None:
+    result = run(*command.split(), "-n", "Bad NS")
+
+    assert result.exit_code == Exit.USAGE
+    assert result.output.splitlines()[-1] == (
+        "Error: --namespace 'Bad NS': use 1 to 63 lower-case letters, digits and dashes"
+    )
+
+
+def test_up_says_of_a_control_plane_that_hangs_that_it_does_not_answer(hung: Run) -> None:
+    result = hung("up")
+
+    assert result.exit_code == Exit.UNREACHABLE
+    assert result.output.startswith(
+        "Error: the control plane of mesh default runs but does not answer; "
+        "end it with `gossamer down`, then start it again (its log is "
+    )
+
+
 def test_why_names_a_control_plane_that_is_gone(dead: Run) -> None:
     result = dead("why", "web", "-o", "json")
 
