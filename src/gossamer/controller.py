@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import json
 import logging
 import os
 import random
@@ -45,7 +46,7 @@ from gossamer.model.change import Synced
 from gossamer.model.edge import IdentityState
 from gossamer.model.kinds import Object
 from gossamer.model.mesh import SERVICE_NETWORK, WORKLOAD_NETWORK, Mesh
-from gossamer.model.names import Key, Kind, identity
+from gossamer.model.names import Key, Kind
 from gossamer.model.workload import INBOUND_PORT, WORKLOAD
 from gossamer.ports import Store, Unavailable, Write
 from gossamer.resources.decode import decode
@@ -69,7 +70,6 @@ from gossamer.standalone.virtual import Virtual
 from gossamer.state import State
 
 SOURCES = ("store", "files", "run", ADMIN)
-CONTROL_ACCOUNT = "gossamer-control"
 CONTROL_OWNER = "control"
 FRONT_PORT = 8443
 # Of a twentieth of a second each.
@@ -133,7 +133,6 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         _provide_keys(key_files, settings, mesh)
         lifetime = timedelta(seconds=settings.leaf_lifetime)
         trusted = trust.load(key_files, datetime.now(UTC), lifetime, min(lifetime / 10, SKEW))
-        keys.write_private(files.trust_anchors, key_files.anchors())
         tokens = Tokens(store, os.urandom)
 
         # Addresses of workloads, services and of the control plane itself.
@@ -145,7 +144,8 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             control_address=(control_address, FRONT_PORT),
             bundle=trusted.bundle(mesh.trust_domain, _generation(store, trust.digest(trusted.anchors))),
         )
-        control_name = identity(CONTROL_ACCOUNT, mesh.control_namespace, mesh.control_namespace, mesh.trust_domain)
+        keys.write_anchors(files.trust_anchors, trusted.pem, mesh.bundle.generation)
+        control_name = mesh.control_identity
 
         # State: what sources say → snapshots.
         state = State(SOURCES, mesh, loop.call_soon)
@@ -167,7 +167,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         )
         front = Front(
             [str(find_proxy())],
-            _front_environment(files, control_address, control_name),
+            _front_environment(files, control_address, mesh),
             files.front_log,
             lambda: tokens.issue(control_name, time.time()),
             random.random,
@@ -339,8 +339,10 @@ def _free(address: IPv4Address) -> bool:
     return True
 
 
-def _front_environment(files: Paths, address: IPv4Address, name: str) -> Mapping[str, str]:
+def _front_environment(files: Paths, address: IPv4Address, mesh: Mesh) -> Mapping[str, str]:
     """Nothing of this process's environment is the front's but the log settings."""
+    name = mesh.control_identity
+    itself = {"ns": mesh.front.namespace, "pod": mesh.front.name}
     passed = {key: os.environ[key] for key in ("LINKERD2_PROXY_LOG", "LINKERD2_PROXY_LOG_FORMAT") if key in os.environ}
     return passed | {
         "GOSSAMER_PROXY_FRONT": f"unix:{files.control_socket}",
@@ -351,6 +353,7 @@ def _front_environment(files: Paths, address: IPv4Address, name: str) -> Mapping
         "GOSSAMER_PROXY_ADMIN_ADDR": f"unix:{files.front_admin}",
         "LINKERD2_PROXY_INBOUND_LISTEN_ADDR": f"{address}:{FRONT_PORT}",
         "LINKERD2_PROXY_IDENTITY_LOCAL_NAME": name,
+        "LINKERD2_PROXY_POLICY_WORKLOAD": json.dumps(itself, separators=(",", ":")),
     }
 
 

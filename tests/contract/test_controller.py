@@ -273,7 +273,8 @@ def test_a_person_brings_an_anchor_and_an_issuer_and_their_keys_stay_with_them(p
     assert not (plane.folder / "state/gossamer/t/ca/issuer.key").exists()
 
     plane.start(*_brought(mine, mine))
-    assert (plane.runtime / "trust-anchors.pem").read_bytes() == (mine / "anchors.pem").read_bytes()
+    said_to_sidecars = b"# generation: 1\n" + (mine / "anchors.pem").read_bytes()
+    assert (plane.runtime / "trust-anchors.pem").read_bytes() == said_to_sidecars
     assert not list((plane.folder / "state").rglob("anchor")), "the anchor's key was not asked for"
 
 

@@ -22,6 +22,9 @@ EDGES_LIMIT = 8_000
 FAILURES_LIMIT = 64
 BUCKETS_LIMIT = 64
 NAME_LENGTH = 512
+DIGEST_LENGTH = 32
+# RFC 5280 §4.1.2.2.
+SERIAL_LENGTH = 20
 
 _PROTOCOLS = {
     reports_pb2.PROTOCOL_HTTP1: Protocol.HTTP1,
@@ -161,6 +164,8 @@ def _identity(message: reports_pb2.IdentityState) -> IdentityState:
         not_after=float(message.not_after),
         refreshes=message.refreshes,
         refresh_failures=message.refresh_failures,
+        anchor_sha256=message.anchor_sha256[:DIGEST_LENGTH],
+        serial=message.serial[:SERIAL_LENGTH],
     )
 
 

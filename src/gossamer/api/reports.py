@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 
 from google.protobuf.message import DecodeError
 
@@ -20,7 +21,7 @@ _TAKEN = reports_pb2.ReportResponse().SerializeToString()
 
 
 def methods(state: State, observe: Observe) -> Mapping[str, Method]:
-    """`observe` gets only reports of workloads that are known, each from the sidecar that may speak for it."""
+    """`observe` gets only reports of workloads that are known, and of the front, each from the right sidecar."""
 
     def report(request: bytes, context: Context) -> bytes:
         try:
@@ -29,6 +30,13 @@ def methods(state: State, observe: Observe) -> Mapping[str, Method]:
             raise Status(Code.INVALID_ARGUMENT, "not a ReportRequest") from None
         claim = caller.workload(message.workload)
         found = caller.check(claim, context.peer, state.snapshot)
+        mesh = state.snapshot.mesh
+        if found is None and claim.key == mesh.front and context.peer == mesh.control_identity:
+            told = decode_report(message)
+            reporter = Reporter(claim.namespace, claim.name, "", mesh.control_identity)
+            # Who talks through it tells of that itself.
+            observe(reporter, replace(told, edges=()))
+            return _TAKEN
         if not isinstance(found, Workload):
             raise Status(Code.NOT_FOUND, f"no workload {claim.namespace}/{claim.name}")
         reporter = Reporter(claim.namespace, claim.name, found.service or "", found.identity, found.started)

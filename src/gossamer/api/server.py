@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
-from gossamer.api import destination, endpoints, identity, inbound, names, outbound, reports
+from gossamer.api import destination, endpoints, identity, inbound, names, outbound, reports, trust
 from gossamer.api.watches import Watches
 from gossamer.identity.authority import Leaf
 from gossamer.kit.grpc.server import Method
@@ -27,4 +27,5 @@ def methods(
         **outbound.methods(state, watches),
         **names.methods(state, watches),
         **reports.methods(state, observe),
+        **trust.methods(state, watches),
     }

@@ -35,6 +35,10 @@ class Trust:
         return Bundle({trust_domain: der}, generation)
 
     @property
+    def pem(self) -> bytes:
+        return b"".join(one.public_bytes(serialization.Encoding.PEM) for one in self.anchors)
+
+    @property
     def described_anchors(self) -> tuple[Described, ...]:
         return tuple(describe(one) for one in self.anchors)
 

@@ -107,6 +107,9 @@ class IdentityState:
     not_after: float = 0.0
     refreshes: int = 0
     refresh_failures: int = 0
+    # SHA-256 of the anchor to which it chains, and its serial, big-endian; b"" when unknown.
+    anchor_sha256: bytes = b""
+    serial: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

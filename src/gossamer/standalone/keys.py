@@ -90,6 +90,11 @@ def write_private(path: Path, data: bytes) -> None:
         raise Unavailable(f"{path}: {error.strerror or error}") from error
 
 
+def write_anchors(path: Path, pem: bytes, generation: int) -> None:
+    """What sidecars begin with, and fall back to. The first line tells the file's age from what a stream says."""
+    write_private(path, b"# generation: %d\n%b" % (generation, pem))
+
+
 def read_private(path: Path) -> bytes:
     """A file that only its owner may read. Raises `Unavailable` in one line."""
     try:
