@@ -49,7 +49,7 @@ def sources() -> dict[str, str]:
         if path.name not in LEFT_OUT
     }
     for path in sorted((ROOT / "proto" / "gossamer" / "v1").glob("*.proto")):
-        text = re.sub(r'import "gossamer/v1/', 'import "gossamer/pb/v1/', path.read_text())
+        text = re.sub(r'import "gossamer/v1/', 'import "gossamer/pb/v1/', rehome(path.read_text()))
         found[f"gossamer/pb/v1/{path.name}"] = text
     return found
 
