@@ -12,6 +12,8 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -49,26 +51,34 @@ def shell_lines(paths: list[Path], aside: str) -> list[str]:
     return lines
 
 
-def main() -> None:
-    command = sys.argv[1:]
+@contextmanager
+def user(number: int = USER) -> Iterator[tuple[list[str], dict[str, str]]]:
+    """What to put before a command to run it as user `number`, and the environment it needs; root only."""
+    home, aside = tempfile.mkdtemp(prefix="gossamer-home-"), tempfile.mkdtemp(prefix="gossamer-way-")
+    os.chown(home, number, number)
+    account = Path(aside) / "passwd"
+    account.write_text(f"{Path('/etc/passwd').read_text()}ordinary:x:{number}:{number}::{home}:/bin/sh\n")
+    lines = ["set -e", "mount --make-rprivate /", f"mount --bind {account} /etc/passwd", *shell_lines(needed(), aside)]
+    drop = f'exec setpriv --reuid={number} --regid={number} --clear-groups --inh-caps=-all "$@"'
+    try:
+        yield ["unshare", "--mount", "sh", "-c", "; ".join([*lines, f"cd {ROOT}", drop]), "sh"], of(home, os.environ)
+    finally:
+        for folder in (home, aside):
+            shutil.rmtree(folder)
+
+
+def of(home: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a user with this home: nothing in it leads to root's folders."""
+    kept = {name: value for name, value in environment.items() if name not in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME")}
+    return {**kept, "HOME": home, "USER": "ordinary", "PYTHONDONTWRITEBYTECODE": "1"}
+
+
+def main(command: Sequence[str]) -> int:
     if os.geteuid() != 0:
         os.execvp(command[0], command)
-    home, aside = tempfile.mkdtemp(prefix="gossamer-home-"), tempfile.mkdtemp(prefix="gossamer-way-")
-    os.chown(home, USER, USER)
-    account = Path(aside) / "passwd"
-    account.write_text(f"{Path('/etc/passwd').read_text()}ordinary:x:{USER}:{USER}::{home}:/bin/sh\n")
-    lines = ["set -e", "mount --make-rprivate /", f"mount --bind {account} /etc/passwd", *shell_lines(needed(), aside)]
-    setup = "; ".join(lines)
-    drop = f'exec setpriv --reuid={USER} --regid={USER} --clear-groups --inh-caps=-all "$@"'
-    environment = {**os.environ, "HOME": home, "USER": "ordinary", "PYTHONDONTWRITEBYTECODE": "1"}
-    for name in ("XDG_RUNTIME_DIR", "XDG_STATE_HOME"):
-        environment.pop(name, None)
-    arguments = ["unshare", "--mount", "sh", "-c", f"{setup}; cd {ROOT}; {drop}", "sh", *command]
-    code = subprocess.run(arguments, env=environment, check=False).returncode
-    for folder in (home, aside):
-        shutil.rmtree(folder)
-    sys.exit(code)
+    with user() as (prefix, environment):
+        return subprocess.run([*prefix, *command], env=environment, check=False).returncode
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

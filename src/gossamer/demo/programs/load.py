@@ -14,7 +14,8 @@ import time
 
 host, port = sys.argv[1].rsplit(":", 1)
 rate, connections = float(sys.argv[2]), int(sys.argv[3])
-things = ("tea", "coffee", "cake", "honey")
+# The last one is looked for on the wire: no other traffic says it.
+things = ("tea", "coffee", "cake", "canary-whose-song-stays-indoors")
 counted = {"sent": 0, "failed": 0, "first": 0.0}
 lock = threading.Lock()
 
