@@ -4,9 +4,8 @@
 //! not go back; `rng` is 64 random bits, fresh for each call. Nothing here connects: the caller says how that went.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Place};
 use crate::outbound::{Ewma, Queue};
 
 /// Least estimate and least decay (reference §3.2).
@@ -96,13 +95,14 @@ impl Balancer {
     /// Replaces the set. Who stays keeps what was learnt of it; a changed address, name or protocol is another endpoint.
     pub fn update(&mut self, set: &[Endpoint], now: u64) -> Changes {
         let live = std::mem::take(&mut self.live);
-        let mut before: BTreeMap<SocketAddr, u32> = live.into_iter().map(|slot| (self.address(slot), slot)).collect();
+        let mut before: BTreeMap<Place, u32> =
+            live.into_iter().filter_map(|slot| Some((self.place(slot)?, slot))).collect();
         let mut changes = Changes::default();
         let mut seen = BTreeSet::new();
-        for endpoint in set.iter().filter(|endpoint| seen.insert(endpoint.address)) {
-            let kept = before.get(&endpoint.address).copied().filter(|slot| self.keep(*slot, endpoint));
+        for endpoint in set.iter().filter(|endpoint| seen.insert(endpoint.place())) {
+            let kept = before.get(&endpoint.place()).copied().filter(|slot| self.keep(*slot, endpoint));
             if kept.is_some() {
-                before.remove(&endpoint.address);
+                before.remove(&endpoint.place());
             }
             let slot = kept.unwrap_or_else(|| {
                 let slot = self.insert(endpoint.clone(), now);
@@ -244,9 +244,8 @@ impl Balancer {
         Id { slot, generation: self.slots[slot as usize].generation }
     }
 
-    fn address(&self, slot: u32) -> SocketAddr {
-        let member = self.slots[slot as usize].member.as_ref();
-        member.map_or(SocketAddr::from(([0, 0, 0, 0], 0)), |member| member.endpoint.address)
+    fn place(&self, slot: u32) -> Option<Place> {
+        self.slots[slot as usize].member.as_ref().map(|member| member.endpoint.place())
     }
 
     fn members(&self) -> impl Iterator<Item = &Member> + '_ {

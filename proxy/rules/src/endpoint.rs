@@ -41,7 +41,14 @@ pub struct Endpoint {
     pub labels: Arc<BTreeMap<String, String>>,
 }
 
+/// What tells endpoints of one destination apart: workloads that share a machine's address differ in the inbound port.
+pub type Place = (SocketAddr, Option<u16>);
+
 impl Endpoint {
+    pub fn place(&self) -> Place {
+        (self.address, self.inbound_port)
+    }
+
     /// Where the TCP connection goes: the peer's inbound port if it has one, else the application's own.
     pub fn dial(&self) -> SocketAddr {
         match self.inbound_port {

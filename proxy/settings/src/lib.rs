@@ -82,11 +82,20 @@ pub struct Side {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Inbound {
     pub listen: SocketAddr,
+    /// The same for peers on other machines.
+    pub also_listen: Vec<SocketAddr>,
     /// Plain listeners of our own: an address that leads to a port of the workload.
     pub publish: Vec<Publish>,
     /// Target addresses allowed for redirected connections; empty allows all.
     pub ips: Vec<IpAddr>,
     pub side: Side,
+}
+
+impl Inbound {
+    /// Everything to listen on for mesh traffic.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        [self.listen].into_iter().chain(self.also_listen.iter().copied())
+    }
 }
 
 #[derive(Clone, Debug, PartialEq)]

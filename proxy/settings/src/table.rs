@@ -70,6 +70,7 @@ variables! {
     used LAUNCHER_FD: Descriptor = "", "Stream socket to the supervisor; its end is the sidecar's end.";
     used ADMIN_ADDR: AdminAddr = "", "Admin listener; replaces LINKERD2_PROXY_ADMIN_LISTEN_ADDR.";
     used FRONT: UnixPath = "", "Run as the control plane's front and forward accepted calls to this socket.";
+    used ALSO_LISTEN: Sockets = "", "Further inbound listeners, for peers on other machines.";
     used SOURCE_ADDR: Ip = "", "Address that upstream sockets are bound to.";
     used PUBLISH: Published = "", "Plain listeners of the workload's ports on the host.";
     used FORWARD: Forwards = "", "Local ports that lead into the mesh, for a workload that cannot be captured.";

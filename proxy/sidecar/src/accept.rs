@@ -155,7 +155,8 @@ impl Engine {
             Some(original) if Some(original) != local && !self.listeners.is_own(original) => {
                 (Way::Redirected, Some(original))
             }
-            _ => (Way::Direct, local),
+            // The application knows nothing of addresses that only the mesh uses.
+            _ => (Way::Direct, self.options.inbound.or(local)),
         }
     }
 

@@ -135,18 +135,19 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else { return Ok(0) };
         let mut head = stored.view();
         let over_http2 = matches!(self.conns.get(conn).map(|conn| &conn.driver), Some(Driver::Http2(_)));
-        let client_id = exchange.side.client_id().cloned();
+        let side = exchange.side.clone();
         let authority = exchange.plan.authority();
         let (mesh, whole) = (exchange.mesh, exchange.requesting.is_only_end());
         if let Some(authority) = &authority {
             head.authority = authority.as_bytes();
         }
         let original = if over_http2 && mesh { translate::orig_proto(&head) } else { None };
-        let mut extra: [Field<'_>; 2] = Default::default();
+        let mut extra: [Field<'_>; 3] = Default::default();
         let mut count = 0;
         for (name, value) in [
             (translate::ORIG_PROTO, original),
-            (&b"l5d-client-id"[..], client_id.as_ref().map(|identity| identity.as_str().as_bytes())),
+            (&b"l5d-client-id"[..], side.client_id().map(|identity| identity.as_str().as_bytes())),
+            (&b"l5d-client-address"[..], side.client_address().map(str::as_bytes)),
         ] {
             if let Some(value) = value {
                 extra[count] = (name, value);

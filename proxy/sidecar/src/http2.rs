@@ -38,7 +38,7 @@ impl Http2 {
     /// `mesh`: many applications share the link, so its limits are wide. A front serves thousands of long streams to
     /// each sidecar; who shows it no certificate can only ask for one.
     pub fn server(side: Side, mesh: bool) -> Driver {
-        let wide = mesh || matches!(side, Side::Front(Some(_)));
+        let wide = mesh || matches!(&side, Side::Front(visitor) if visitor.identity.is_some());
         let config = match &side {
             _ if wide => Config::mesh_server(),
             // Our own application may cancel and ping much: the sidecar is nobody else's. Those it calls are, so not without end.

@@ -23,7 +23,7 @@ use crate::http1;
 use crate::http2::Http2;
 use crate::opaque;
 use crate::outbound::Answer;
-use crate::side::{Called, Caller, Side};
+use crate::side::{Called, Caller, Side, Visitor};
 use crate::tls;
 
 /// How a connection came to us.
@@ -127,7 +127,8 @@ pub fn ready(engine: &mut Engine, id: ConnId) {
         }
         Way::Front => {
             intake.step = Step::Detect;
-            intake.side = Some(Side::Front(identity));
+            let address = intake.peer.ip().to_string();
+            intake.side = Some(Side::Front(Rc::new(Visitor { identity, address })));
             engine.set_deadline(id, timeout);
         }
         _ => {

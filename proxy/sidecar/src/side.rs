@@ -21,8 +21,16 @@ pub enum Side {
     Outbound(Rc<Caller>),
     /// Somebody calls the workload.
     Inbound(Rc<Called>),
-    /// Somebody calls the control plane that this sidecar stands in front of; the verified name, if one was shown.
-    Front(Option<Identity>),
+    /// Somebody calls the control plane that this sidecar stands in front of.
+    Front(Rc<Visitor>),
+}
+
+/// Who calls the control plane.
+pub struct Visitor {
+    /// The verified name, if one was shown.
+    pub identity: Option<Identity>,
+    /// Where the connection comes from, as the control plane is told it.
+    pub address: String,
 }
 
 /// The outbound side of one connection.
@@ -122,8 +130,16 @@ impl Side {
                 ClientTls::Mesh(identity) => identity.as_ref(),
                 ClientTls::Plaintext | ClientTls::Passthrough => None,
             },
-            Side::Front(identity) => identity.as_ref(),
+            Side::Front(visitor) => visitor.identity.as_ref(),
             Side::Outbound(_) => None,
+        }
+    }
+
+    /// What the control plane is told of where its caller is.
+    pub fn client_address(&self) -> Option<&str> {
+        match self {
+            Side::Front(visitor) => Some(&visitor.address),
+            Side::Outbound(_) | Side::Inbound(_) => None,
         }
     }
 }

@@ -22,7 +22,10 @@ impl Socket {
         let family = if to.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let fd = rustix::net::socket_with(family, SocketType::STREAM, flags, None)?;
-        if let Some(source) = source.filter(|source| source.is_ipv4() == to.is_ipv4()) {
+        // What is on the loopback cannot be seen from elsewhere, and the other way round.
+        let reaches =
+            |source: &IpAddr| source.is_ipv4() == to.is_ipv4() && source.is_loopback() == to.ip().is_loopback();
+        if let Some(source) = source.filter(reaches) {
             rustix::net::bind(&fd, &SocketAddr::new(source, 0))?;
         }
         Socket::connect_with(fd, to)

@@ -111,7 +111,9 @@ fn listeners(settings: &Settings, handed: &mut HashMap<String, OwnedFd>) -> Resu
         TcpListener::bind(address).map_err(|error| Failure::io(&format!("{address} cannot be listened on"), error))
     };
     if settings.front.is_some() {
-        add(Kind::Front, bind(settings.inbound.listen)?)?;
+        for address in settings.inbound.addresses() {
+            add(Kind::Front, bind(address)?)?;
+        }
         return Ok(listeners);
     }
     let out: Vec<OwnedFd> = ["out4", "out6"].iter().filter_map(|name| handed.remove(*name)).collect();
@@ -126,7 +128,9 @@ fn listeners(settings: &Settings, handed: &mut HashMap<String, OwnedFd>) -> Resu
     for forward in &settings.outbound.forward {
         add(Kind::Forward(forward.target), bind(forward.listen)?)?;
     }
-    add(Kind::Inbound, bind(settings.inbound.listen)?)?;
+    for address in settings.inbound.addresses() {
+        add(Kind::Inbound, bind(address)?)?;
+    }
     for publish in &settings.inbound.publish {
         add(Kind::Published(publish.target), bind(publish.listen)?)?;
     }

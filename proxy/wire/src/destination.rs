@@ -1,11 +1,11 @@
 //! `Destination.Get` and `GetProfile`: endpoints, the sets they form, and what is known of a name.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use linkerd2_proxy_api::destination as proto;
-use rules::endpoint::{Endpoint, Hint, ServerTls};
+use rules::endpoint::{Endpoint, Hint, Place, ServerTls};
 use rules::identity::Identity;
 use rules::meta::Meta;
 
@@ -24,7 +24,7 @@ const MAX_REJECTED: usize = 8;
 /// The endpoints of one destination, as the updates of one stream leave them. A new stream starts with a new table.
 #[derive(Clone, Debug, Default)]
 pub struct EndpointTable {
-    endpoints: BTreeMap<SocketAddr, Endpoint>,
+    endpoints: BTreeMap<Place, Endpoint>,
 }
 
 /// What an update made of the set.
@@ -51,7 +51,7 @@ impl EndpointTable {
             Update::Remove(set) => {
                 for address in &set.addrs {
                     match net::socket(address) {
-                        Ok(address) => drop(self.endpoints.remove(&address)),
+                        Ok(address) => self.endpoints.retain(|place, _| place.0 != address),
                         Err(invalid) => reject(&mut rejected, invalid.within("remove.addrs")),
                     }
                 }
@@ -67,15 +67,18 @@ impl EndpointTable {
         let mut added = BTreeMap::new();
         for (index, address) in set.addrs.iter().enumerate() {
             match labelled_endpoint(address, &shared_labels) {
-                Ok(endpoint) => drop(added.insert(endpoint.address, endpoint)),
+                Ok(endpoint) => drop(added.insert(endpoint.place(), endpoint)),
                 Err(invalid) => reject(rejected, invalid.within(format_args!("add.addrs[{index}]"))),
             }
         }
-        let fresh = added.keys().filter(|address| !self.endpoints.contains_key(address)).count();
+        let fresh = added.keys().filter(|place| !self.endpoints.contains_key(place)).count();
         let fits = self.endpoints.len() + fresh <= MAX_ENDPOINTS;
         check("add.addrs", (), Why::TooMany(MAX_ENDPOINTS), fits)?;
+        // Several may share an address; what is said of it replaces all that was said before.
+        let told: BTreeSet<SocketAddr> = added.keys().map(|place| place.0).collect();
+        self.endpoints.retain(|place, _| added.contains_key(place) || !told.contains(&place.0));
         // Who did not change stays the very same value, so that what others remember by its labels stays good.
-        added.retain(|address, endpoint| self.endpoints.get(address) != Some(endpoint));
+        added.retain(|place, endpoint| self.endpoints.get(place) != Some(endpoint));
         self.endpoints.extend(added);
         Ok(())
     }

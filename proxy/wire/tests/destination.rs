@@ -53,6 +53,28 @@ fn edits_fold_into_whole_sets() {
 }
 
 #[test]
+fn workloads_that_share_an_address_are_told_apart_by_their_inbound_ports() {
+    let behind = |inbound_port| WeightedAddr {
+        protocol_hint: Some(ProtocolHint {
+            protocol: None,
+            opaque_transport: Some(protocol_hint::OpaqueTransport { inbound_port }),
+        }),
+        ..weighted(1)
+    };
+    let ports = |applied: wire::Applied| -> Vec<Option<u16>> {
+        applied.endpoints.iter().map(|endpoint| endpoint.inbound_port).collect()
+    };
+    let mut table = EndpointTable::new();
+    let both = add(vec![behind(4143), behind(24001)]);
+    assert_eq!(ports(table.apply(&both).unwrap()), [Some(4143), Some(24001)]);
+    // What is said of an address replaces what was said of it before.
+    assert_eq!(ports(table.apply(&add(vec![behind(24002)])).unwrap()), [Some(24002)]);
+    assert_eq!(ports(table.apply(&add(vec![weighted(1)])).unwrap()), [None]);
+    assert_eq!(ports(table.apply(&both).unwrap()), [Some(4143), Some(24001)]);
+    assert_eq!(ports(table.apply(&remove(vec![address(1)])).unwrap()), []);
+}
+
+#[test]
 fn an_endpoint_is_read_whole() {
     let message = WeightedAddr {
         metric_labels: HashMap::from([("pod".to_owned(), "web-0".to_owned())]),
