@@ -12,7 +12,7 @@ from gossamer.compile import compile
 from gossamer.model.authorization import AuditWindow, DefaultPolicy
 from gossamer.model.kinds import Object
 from gossamer.model.mesh import Mesh
-from gossamer.model.names import identity, local
+from gossamer.model.names import IPAddress, identity, local
 from gossamer.model.ports import parse_ports
 from gossamer.model.proxy_config import Config, EndpointSet, Invalid, NotFound
 from gossamer.model.snapshot import Snapshot
@@ -99,7 +99,14 @@ def _workload(words: dict[str, Any], mesh: Mesh) -> Workload:
         inbound_port=words.get("inboundPort", 4143),
         hostname=words.get("hostname", ""),
         sidecar=Sidecar(words.get("sidecar", "unknown")),
+        machine=words.get("machine", ""),
+        advertised=_advertised(words["advertised"]) if "advertised" in words else None,
     )
+
+
+def _advertised(text: str) -> tuple[IPAddress, int]:
+    host, _, port = text.rpartition(":")
+    return ip_address(host), int(port)
 
 
 def _port(words: dict[str, Any]) -> WorkloadPort:
@@ -108,7 +115,8 @@ def _port(words: dict[str, Any]) -> WorkloadPort:
 
 
 def _subscription(words: dict[str, Any]) -> Subscription:
-    source = Source(words.get("from", "default"), node=words.get("node", ""), zone=words.get("zone", ""))
+    place = {name: words.get(name, "") for name in ("node", "zone", "machine")}
+    source = Source(words.get("from", "default"), **place)
     match words:
         case {"inbound": str(workload), "port": int(port)}:
             return Inbound(local(*workload.split("/")), port, words.get("external", False))

@@ -76,7 +76,7 @@ def source(claim: Claim | None, peer: str | None, snapshot: Snapshot) -> Source:
         claim = Claim(namespace_of(peer) if peer else "")
     found = check(claim, peer, snapshot)
     if isinstance(found, Workload):
-        return Source(claim.namespace, node=found.node, zone=found.zone)
+        return Source(claim.namespace, node=found.node, zone=found.zone, machine=found.machine)
     return Source(claim.namespace, node=claim.node, zone=found.zone if found else "")
 
 

@@ -13,6 +13,7 @@ from gossamer.model.names import Default, Meta, service_name
 from gossamer.model.proxy_config import (
     Authorization,
     DetectInbound,
+    Endpoint,
     EndpointSet,
     GrpcInbound,
     Http1Inbound,
@@ -27,7 +28,7 @@ from gossamer.model.proxy_config import (
 )
 from gossamer.model.snapshot import View
 from gossamer.model.subscription import Endpoints, Inbound, NameTarget, Source
-from gossamer.model.workload import Workload
+from gossamer.model.workload import INBOUND_PORT, Workload
 
 EVERYWHERE = {"0.0.0.0/0", "::/0"}
 
@@ -59,6 +60,12 @@ def ports(view: View, workload: Workload) -> Iterator[PortWords]:
             )
 
 
+def _shown(endpoint: Endpoint) -> str:
+    """With the sidecar's own port where that tells workloads of one machine apart."""
+    place = f"{endpoint.address}:{endpoint.port}"
+    return place if endpoint.inbound_port in (None, INBOUND_PORT) else f"{place} by {endpoint.inbound_port}"
+
+
 def endpoints(view: View, subject: Subject) -> list[str]:
     """`address:port` of every place that traffic for the subject goes to now."""
     found: list[str] = []
@@ -68,7 +75,7 @@ def endpoints(view: View, subject: Subject) -> list[str]:
             target = NameTarget(service_name(service.key, view.mesh.cluster_domain), port.port)
             answer = compile(view, Endpoints(Source(service.key.namespace), target))
             if isinstance(answer, EndpointSet):
-                found += [f"{endpoint.address}:{endpoint.port}" for endpoint in answer.endpoints]
+                found += [_shown(endpoint) for endpoint in answer.endpoints]
     elif any(workload.ready for workload in subject.workloads):
         found = [
             f"{workload.address}:{port.target}"
@@ -76,7 +83,7 @@ def endpoints(view: View, subject: Subject) -> list[str]:
             if workload.ready
             for port in workload.ports
         ]
-    mine = {str(workload.address) for workload in subject.workloads}
+    mine = {str(one) for workload in subject.workloads for one in (workload.address, *(workload.advertised or ())[:1])}
     kept = [one for one in dict.fromkeys(found) if subject.service is None or not mine or _host(one) in mine]
     return kept or list(dict.fromkeys(found))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from google.protobuf.message import DecodeError
 
@@ -25,11 +26,11 @@ def methods(state: State, watches: Watches) -> Mapping[str, Method]:
         if isinstance(wanted, AddressTarget):
             raise Status(Code.INVALID_ARGUMENT, f"IP queries not supported by Get API: host={wanted.address}")
         # Endpoints depend on where the asker is, not on who it is.
-        return watches.watch(Endpoints(Source("", node=source.node, zone=source.zone), wanted), stream)
+        return watches.watch(Endpoints(replace(source, namespace=""), wanted), stream)
 
     def profile(request: bytes, context: Context, stream: Stream[Answer]) -> Closer:
         source, wanted = _asked(request, context, state)
-        return watches.watch(Profile(Source(source.namespace), wanted), stream)
+        return watches.watch(Profile(Source(source.namespace, machine=source.machine), wanted), stream)
 
     return {
         f"/{SERVICE}/Get": Streaming(get, encode_updates),

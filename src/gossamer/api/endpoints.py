@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 from google.protobuf.message import DecodeError
 
@@ -12,7 +13,7 @@ from gossamer.api.watches import Answer, Watches
 from gossamer.kit.grpc.server import Closer, Context, Method, Stream, Streaming
 from gossamer.kit.grpc.status import Code, Status
 from gossamer.model.proxy_config import EndpointSet
-from gossamer.model.subscription import Endpoints, NameTarget, Source
+from gossamer.model.subscription import Endpoints, NameTarget
 from gossamer.pb.v1 import endpoints_pb2
 from gossamer.state import State
 
@@ -28,7 +29,7 @@ def methods(state: State, watches: Watches) -> Mapping[str, Method]:
             raise Status(Code.INVALID_ARGUMENT, f"an address is no authority: {wanted.address}")
         source = caller.source(caller.workload(asked.workload), context.peer, state.snapshot)
         # The question that Destination asks, so that both streams share one answer.
-        return watches.watch(Endpoints(Source("", node=source.node, zone=source.zone), wanted), stream)
+        return watches.watch(Endpoints(replace(source, namespace=""), wanted), stream)
 
     return {"/gossamer.v1.Endpoints/Watch": Streaming(watch, encode)}
 

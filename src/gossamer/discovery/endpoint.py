@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+from typing import TypeGuard
+
 from gossamer.model.names import IPAddress, Labels, Resource, is_uri, meta
 from gossamer.model.proxy_config import Endpoint, Site, Tls
 from gossamer.model.selection import takes_opaque
 from gossamer.model.snapshot import View
+from gossamer.model.subscription import Source
 from gossamer.model.workload import EXTERNAL_WORKLOAD, ExternalWorkload, Sidecar, Workload
 
 Peer = Workload | ExternalWorkload
 
 
-def endpoint_of(view: View, peer: Peer, port: int, address: IPAddress, zone: str = "", node: str = "") -> Endpoint:
+def endpoint_of(
+    view: View, peer: Peer, port: int, address: IPAddress, source: Source, zone: str = "", node: str = ""
+) -> Endpoint:
     """`zone` and `node` where something other than the workload itself knows them."""
     meshed = bool(peer.identity)
+    inbound_port = peer.inbound_port
+    if is_remote(peer, source) and peer.advertised is not None:
+        address, inbound_port = peer.advertised
     opaque = meshed and takes_opaque(view, peer, port)
     return Endpoint(
         address,
@@ -21,12 +29,22 @@ def endpoint_of(view: View, peer: Peer, port: int, address: IPAddress, zone: str
         Tls(peer.identity, _server_name(peer)) if meshed else None,
         h2=meshed and not opaque,
         opaque=opaque,
-        inbound_port=peer.inbound_port if meshed else None,
+        inbound_port=inbound_port if meshed else None,
         labels={**_labels(peer), "zone": zone or peer.zone},
         meta=_reference(peer),
         site=Site(peer.key.cluster, node or _node(peer), zone or peer.zone),
         sidecar=peer.sidecar if isinstance(peer, Workload) else Sidecar.UNKNOWN,
     )
+
+
+def is_remote(peer: Peer, source: Source) -> TypeGuard[Workload]:
+    """Whether its own address, which is of its machine's loopback, means nothing to the source."""
+    return isinstance(peer, Workload) and peer.machine != source.machine
+
+
+def reachable(peer: Peer, source: Source) -> bool:
+    """Whether anything of the source's could get there."""
+    return not is_remote(peer, source) or peer.advertised is not None
 
 
 def _labels(peer: Peer) -> Labels:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gossamer.discovery import lookup
-from gossamer.discovery.endpoint import Peer, endpoint_of
+from gossamer.discovery.endpoint import Peer, endpoint_of, reachable
 from gossamer.model.facets import ANYTHING, of_service, wanted
-from gossamer.model.names import Key, Kind
+from gossamer.model.names import IPAddress, Key, Kind
 from gossamer.model.proxy_config import Endpoint, EndpointSet, Invalid, NotFound, Site
 from gossamer.model.service import ENDPOINT_SLICE, EndpointSlice, Service, ServicePort, SliceEndpoint
 from gossamer.model.snapshot import View
@@ -27,10 +27,15 @@ def endpoints(view: View, asked: Endpoints) -> EndpointSet | NotFound | Invalid:
         return Invalid(f"Invalid authority: {asked.target.name}:{asked.target.port}")
     if service is None:
         return NotFound(f"Service {name.service.name}.{name.service.namespace} not found")
-    candidates = _near(list(_candidates(view, service, asked.target.port, name.instance)), service, asked.source)
-    found = {(one.endpoint.address, one.endpoint.port): _located(one.endpoint, asked.source) for one in candidates}
-    ordered = sorted(found.values(), key=lambda one: (one.address.version, one.address, one.port))
+    everyone = list(_candidates(view, service, asked, name.instance))
+    found = {_place(one.endpoint): _located(one.endpoint, asked.source) for one in _near(everyone, service, asked.source)}
+    ordered = sorted(found.values(), key=lambda one: (one.address.version, *_place(one)))
     return EndpointSet(tuple(ordered), {"namespace": service.key.namespace, "service": service.key.name})
+
+
+def _place(one: Endpoint) -> tuple[IPAddress, int, int]:
+    """What tells endpoints apart: workloads of another machine share its address."""
+    return (one.address, one.port, one.inbound_port or 0)
 
 
 def members(view: View, service: Service) -> Iterator[Workload]:
@@ -62,27 +67,30 @@ class _Candidate:
     for_zones: tuple[str, ...] = ()
 
 
-def _candidates(view: View, service: Service, port: int, instance: str) -> Iterator[_Candidate]:
+def _candidates(view: View, service: Service, asked: Endpoints, instance: str) -> Iterator[_Candidate]:
     """From what is written, then from the workloads themselves: of two for one address the later one stays."""
+    port, source = asked.target.port, asked.source
     named = service.port(port)
     key = service.key
     for written in view.about(ENDPOINT_SLICE, of_service(key.name), key.namespace, key.cluster).values():
-        yield from _of_slice(view, service, written, _slice_port(written, named, port), instance)
+        yield from _of_slice(view, service, written, _slice_port(written, named, port), instance, source)
     if not instance:
-        yield from _externals(view, service, named, port)
+        yield from _externals(view, service, named, asked)
     for workload in members(view, service):
         target = _target(service, workload, named, port)
         wanted = not instance or instance_name(workload) == instance
-        if target is not None and wanted and (workload.ready or service.publish_not_ready):
-            yield _Candidate(endpoint_of(view, workload, target, workload.address), workload.node)
+        shown = (workload.ready or service.publish_not_ready) and reachable(workload, source)
+        if target is not None and wanted and shown:
+            yield _Candidate(endpoint_of(view, workload, target, workload.address, source), workload.node)
 
 
-def _externals(view: View, service: Service, named: ServicePort | None, port: int) -> Iterator[_Candidate]:
+def _externals(view: View, service: Service, named: ServicePort | None, asked: Endpoints) -> Iterator[_Candidate]:
     for external in _selectable(view, EXTERNAL_WORKLOAD, service).values():
-        target = _target(service, external, named, port)
+        target = _target(service, external, named, asked.target.port)
         selected = service.selector is not None and service.selector.matches(external.labels)
-        if target is not None and external.ready and selected:
-            yield from (_Candidate(endpoint_of(view, external, target, address)) for address in external.addresses)
+        if target is not None and external.ready and selected and not external.owned:
+            for address in external.addresses:
+                yield _Candidate(endpoint_of(view, external, target, address, asked.source))
 
 
 def _selectable(view: View, kind: Kind[P], service: Service) -> Mapping[str, P]:
@@ -96,16 +104,18 @@ def _selectable(view: View, kind: Kind[P], service: Service) -> Mapping[str, P]:
 
 
 def _of_slice(
-    view: View, service: Service, written: EndpointSlice, port: int | None, instance: str
+    view: View, service: Service, written: EndpointSlice, port: int | None, instance: str, source: Source
 ) -> Iterator[_Candidate]:
     for one in written.endpoints if port is not None else ():
         wanted = not instance or instance in (one.hostname, one.target.name if one.target else "")
         if wanted and (one.ready or service.publish_not_ready):
             peer = _peer(view, one)
+            if peer is not None and not reachable(peer, source):
+                continue
             for address in one.addresses:
                 site = Site(service.key.cluster, one.node, one.zone)
                 plain = Endpoint(address, port or 0, labels={"zone": one.zone}, site=site)
-                endpoint = endpoint_of(view, peer, port or 0, address, one.zone, one.node) if peer else plain
+                endpoint = endpoint_of(view, peer, port or 0, address, source, one.zone, one.node) if peer else plain
                 yield _Candidate(endpoint, one.node, one.for_zones)
 
 

@@ -12,31 +12,35 @@ from gossamer.model.proxy_config import Invalid, NotFound, ProfileConfig
 from gossamer.model.selection import service_is_opaque, takes_opaque
 from gossamer.model.service import Service
 from gossamer.model.snapshot import View
-from gossamer.model.subscription import AddressTarget, NameTarget, Profile
+from gossamer.model.subscription import AddressTarget, NameTarget, Profile, Source
 
 
 def profile(view: View, asked: Profile) -> ProfileConfig | NotFound | Invalid:
     match asked.target:
         case AddressTarget(address, port):
-            return _by_address(view, address, port)
+            return _by_address(view, address, port, asked.source)
         case NameTarget(name, port):
-            return _by_name(view, name, port)
+            return _by_name(view, name, port, asked.source)
 
 
-def _by_address(view: View, address: IPAddress, port: int) -> ProfileConfig:
+def _by_address(view: View, address: IPAddress, port: int, source: Source) -> ProfileConfig:
     owner = view.at(address)
     if owner is None:
         return ProfileConfig(opaque=port in view.mesh.opaque_ports)
-    return _of_service(view, owner, port) if isinstance(owner, Service) else _of_peer(view, owner, port, address)
+    if isinstance(owner, Service):
+        return _of_service(view, owner, port)
+    return _of_peer(view, owner, port, address, source)
 
 
-def _by_name(view: View, name: str, port: int) -> ProfileConfig | NotFound | Invalid:
+def _by_name(view: View, name: str, port: int, source: Source) -> ProfileConfig | NotFound | Invalid:
     parsed = lookup.parse(name, view.mesh.cluster_domain)
     if parsed is None:
         return Invalid(f"invalid service {name!r}")
     if parsed.instance:
         workload = instance(view, parsed.service, parsed.instance)
-        return _of_peer(view, workload, port, workload.address) if workload else NotFound(f"{name} not found")
+        if workload is None:
+            return NotFound(f"{name} not found")
+        return _of_peer(view, workload, port, workload.address, source)
     service = lookup.find(view, parsed)
     if service is None:
         return NotFound(f"Service {parsed.service.name}.{parsed.service.namespace} not found")
@@ -55,7 +59,7 @@ def _of_service(view: View, service: Service, port: int) -> ProfileConfig:
     )
 
 
-def _of_peer(view: View, peer: Peer, port: int, address: IPAddress) -> ProfileConfig:
-    endpoint = endpoint_of(view, peer, port, address)
+def _of_peer(view: View, peer: Peer, port: int, address: IPAddress, source: Source) -> ProfileConfig:
+    endpoint = endpoint_of(view, peer, port, address, source)
     labels = {**endpoint.labels, "namespace": peer.key.namespace}
     return ProfileConfig(opaque=takes_opaque(view, peer, port), endpoint=replace(endpoint, labels=labels))

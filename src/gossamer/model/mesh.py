@@ -55,10 +55,17 @@ class Mesh:
     control_namespace: str = "gossamer"
     default_policy: DefaultPolicy = DefaultPolicy.ALL_AUTHENTICATED
     cluster_networks: tuple[IPNetwork, ...] = (WORKLOAD_NETWORK, SERVICE_NETWORK)
+    # Addresses of the machines of the mesh: from there come peers that belong to the cluster, too.
+    machine_networks: tuple[IPNetwork, ...] = ()
     opaque_ports: PortSet = OPAQUE_PORTS
     # Where routes to the control plane itself lead; None while its front is not up.
     control_address: tuple[IPAddress, int] | None = None
     bundle: Bundle = Bundle()
+
+    @property
+    def peer_networks(self) -> tuple[IPNetwork, ...]:
+        """Where connections of the mesh's own workloads come from."""
+        return (*self.cluster_networks, *self.machine_networks)
 
     @property
     def control_identity(self) -> str:

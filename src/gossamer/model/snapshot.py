@@ -182,5 +182,7 @@ class _Draft:
 
 
 def addresses_of(owner: Owner) -> tuple[IPAddress, ...]:
-    """The addresses that lead to a service or workload."""
+    """The addresses that lead to a service or workload; those of owned external workloads are their machine's."""
+    if isinstance(owner, ExternalWorkload) and owner.owned:
+        return ()
     return owner.cluster_ips if isinstance(owner, Service) else owner.addresses

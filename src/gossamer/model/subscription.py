@@ -15,6 +15,8 @@ class Source:
     cluster: str = LOCAL_CLUSTER
     node: str = ""
     zone: str = ""
+    # The joined machine it is on; "" is the control plane's own.
+    machine: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -63,6 +63,10 @@ class Workload:
     sidecar: Sidecar = Sidecar.UNKNOWN
     # Seconds since the epoch; 0 when unknown.
     started: int = 0
+    # The joined machine that runs it; "" is the control plane's own.
+    machine: str = ""
+    # Where its sidecar takes mesh traffic of other machines; None: it cannot be reached from there.
+    advertised: tuple[IPAddress, int] | None = None
     origin: Origin = field(default=Origin("run"), compare=False)
 
     @property
@@ -91,6 +95,8 @@ class ExternalWorkload:
     zone: str = ""
     ready: bool = True
     origin: Origin = field(default=Origin("store"), compare=False)
+    # Made for a Workload of the same name on a joined machine, which is what discovery and policy go by.
+    owned: bool = False
 
     @property
     def kind(self) -> Kind[Any]:

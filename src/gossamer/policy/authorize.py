@@ -57,7 +57,7 @@ def by_default(view: View, policy: DefaultPolicy) -> tuple[Authorization, ...]:
     authenticated, within_cluster = _DEFAULTS[policy]
     if authenticated is None:
         return ()
-    networks = tuple(Network(net) for net in view.mesh.cluster_networks) if within_cluster else EVERYWHERE
+    networks = tuple(Network(net) for net in view.mesh.peer_networks) if within_cluster else EVERYWHERE
     clients = ANYONE_WITH_A_CERTIFICATE if authenticated else Unauthenticated()
     return (Authorization(Default(policy.value), networks, clients),)
 
@@ -158,7 +158,7 @@ def _selects(authorization: ServerAuthorization, server: Server) -> bool:
 
 def _server_authorization(view: View, authorization: ServerAuthorization) -> Authorization:
     client = authorization.client
-    networks = client.networks or tuple(Network(net) for net in view.mesh.cluster_networks)
+    networks = client.networks or tuple(Network(net) for net in view.mesh.peer_networks)
     clients: Unauthenticated | Identities
     if client.unauthenticated:
         clients = Unauthenticated()

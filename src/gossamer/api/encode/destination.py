@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from gossamer.api.encode import parts
-from gossamer.model.names import is_uri
+from gossamer.model.names import IPAddress, is_uri
 from gossamer.model.proxy_config import Endpoint, EndpointSet, ProfileConfig, Tls
 from gossamer.pb.linkerd import destination_pb2
 
@@ -25,26 +27,41 @@ def updates(sent: EndpointSet | None, new: EndpointSet) -> list[destination_pb2.
     Additions come first, so that a client is never left without endpoints in between. An empty set is said by
     `no_endpoints{exists}`, never before an `add` of the same change (the contract's comment on Destination).
     """
-    before = {(one.address, one.port): one for one in sent.endpoints} if sent else {}
-    after = {(one.address, one.port): one for one in new.endpoints}
+    before = _by_place(sent.endpoints) if sent else {}
+    after = _by_place(new.endpoints)
     if not after:
         nothing_said = sent is None or bool(before)
         return [_Update(no_endpoints=destination_pb2.NoEndpoints(exists=True))] if nothing_said else []
     relabelled = sent is not None and sent.labels != new.labels
-    added = [one for place, one in after.items() if relabelled or before.get(place) != one]
+    added = [them for place, them in after.items() if relabelled or before.get(place) != them]
     gone = [place for place in before if place not in after]
     messages = [
-        _Update(
-            add=destination_pb2.WeightedAddrSet(
-                addrs=[weighted_address(one) for one in added[start : start + CHUNK]], metric_labels=new.labels
-            )
-        )
-        for start in range(0, len(added), CHUNK)
+        _Update(add=destination_pb2.WeightedAddrSet(addrs=chunk, metric_labels=new.labels)) for chunk in _chunks(added)
     ]
     if gone:
         addresses = [parts.tcp(address, port) for address, port in gone]
         messages.append(_Update(remove=destination_pb2.AddrSet(addrs=addresses)))
     return messages
+
+
+def _by_place(endpoints: tuple[Endpoint, ...]) -> dict[tuple[IPAddress, int], list[Endpoint]]:
+    """Workloads of one machine may share its address; a client of Linkerd's keeps the last one."""
+    found: dict[tuple[IPAddress, int], list[Endpoint]] = {}
+    for one in endpoints:
+        found.setdefault((one.address, one.port), []).append(one)
+    return found
+
+
+def _chunks(groups: list[list[Endpoint]]) -> Iterator[list[destination_pb2.WeightedAddr]]:
+    """Those of one address stay together: what is said of it replaces what was said before."""
+    chunk: list[destination_pb2.WeightedAddr] = []
+    for group in groups:
+        chunk += [weighted_address(one) for one in group]
+        if len(chunk) >= CHUNK:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
 
 
 def gone() -> destination_pb2.Update:
