@@ -3,14 +3,17 @@
 //! Bytes to send are appended to [`Connection::out`]. The owner takes all of it (`mem::take`, or write and clear) or
 //! leaves it as it is: what is in it are whole frames, its length is what bounds `send_data`, and `reset` takes back from
 //! it what the peer has not heard of.
-//! The state is here, the receiving half in `receive`, the sending half in `send`.
+//! Here is the state and how streams come and go; frames come in through `receive` and go out through `send`.
 
 use std::collections::VecDeque;
 
+use super::abuse::Spent;
 use super::frame::{self, MAX_31};
+use super::goaway::Leaving;
 use super::hpack::Decoder;
+use super::settings::Peer;
 use super::streams::{Recent, Stream, Streams};
-use super::{Config, ConnectionError, PREFACE, Reason, Role};
+use super::{Config, ConnectionError, PREFACE, Role};
 use crate::event;
 
 /// A stream could not be opened now.
@@ -93,38 +96,11 @@ pub(super) struct Data {
     pub end: bool,
 }
 
-/// What the peer said in its settings.
-#[derive(Debug)]
-pub(super) struct Peer {
-    pub initial_window: i32,
-    pub max_frame: usize,
-    pub max_streams: u32,
-    pub head_bytes: u32,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Leaving {
-    No,
-    /// A server has said that it will go.
-    Announced,
-    /// Streams above this one are not accepted.
-    Final(u32),
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Opening {
     Preface,
     Settings,
     Open,
-}
-
-/// Abuse credits that are used up.
-#[derive(Debug, Default)]
-pub(super) struct Spent {
-    pub rapid_resets: u32,
-    pub early_resets: u32,
-    pub stream_errors: u32,
-    pub idle_frames: u32,
 }
 
 const DEFAULT_WINDOW: i32 = 65_535;
@@ -200,35 +176,6 @@ impl Connection {
         self.streams.iter().map(Stream::name)
     }
 
-    /// Says that no new stream of the peer's will be accepted; streams already open go on. With `NO_ERROR`, a server drains:
-    /// the first call announces (last id 2^31-1), the second, at least one round trip later, is final.
-    pub fn goaway(&mut self, reason: Reason) {
-        let announce = self.config.role == Role::Server && reason == Reason::NO_ERROR;
-        let (last, next) = match self.sent_goaway {
-            Leaving::Final(_) => return,
-            Leaving::No if announce => (MAX_31, Leaving::Announced),
-            _ => (self.last_peer, Leaving::Final(self.last_peer)),
-        };
-        self.sent_goaway = next;
-        if self.failed.is_none() {
-            frame::write_goaway(&mut self.out, last, reason, "");
-        }
-    }
-
-    /// Both sides are done: GOAWAY was sent (finally) or received and no stream is open, or the connection has failed.
-    pub fn is_finished(&self) -> bool {
-        let leaving = matches!(self.sent_goaway, Leaving::Final(_)) || self.received_goaway.is_some();
-        self.failed.is_some() || (leaving && self.streams.len() == 0)
-    }
-
-    /// Once a second while anything happened: gives back half of the spent abuse credits.
-    pub fn calm(&mut self) {
-        self.spent.rapid_resets /= 2;
-        self.spent.early_resets /= 2;
-        self.spent.stream_errors /= 2;
-        self.spent.idle_frames /= 2;
-    }
-
     /// Frees memory that is not needed now. Cheap; for a connection that has been idle for a while.
     pub fn shrink(&mut self) {
         self.streams.shrink();
@@ -273,36 +220,6 @@ impl Connection {
                 self.forget(id);
                 self.ended.add(id);
             }
-        }
-    }
-
-    /// A stream wants to send and waits for the connection. Streams that are gone are cleared away now and then.
-    pub(super) fn enqueue(&mut self, id: u32) {
-        if self.queue.len() > 2 * self.streams.len() + 16 {
-            self.queue.retain(|id| self.streams.get(*id).is_some());
-        }
-        self.queue.push_back(id);
-    }
-
-    /// `n` bytes of the connection's window may be used again; tells the peer when it is worth a frame.
-    pub(super) fn credit_connection(&mut self, n: u32) {
-        self.credit += n;
-        if self.credit >= self.config.connection_window / 2 && self.failed.is_none() {
-            frame::write_number(&mut self.out, frame::WINDOW_UPDATE, 0, self.credit);
-            self.receive += self.credit as i32;
-            self.credit = 0;
-        }
-    }
-
-    /// The same for one stream; only while the peer may send more.
-    pub(super) fn credit_stream(&mut self, id: u32, n: u32) {
-        let window = self.config.stream_window;
-        let Some(stream) = self.streams.get_mut(id).filter(|stream| !stream.remote_closed) else { return };
-        stream.credit += n;
-        if stream.credit >= window / 2 && self.failed.is_none() {
-            frame::write_number(&mut self.out, frame::WINDOW_UPDATE, id, stream.credit);
-            stream.receive += stream.credit as i32;
-            stream.credit = 0;
         }
     }
 }

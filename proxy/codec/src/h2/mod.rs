@@ -1,13 +1,41 @@
 //! HTTP/2 (RFC 9113) and HPACK (RFC 7541), both roles, without I/O.
+//!
+//! Each module holds what both sides do about one thing. Begin with `connection` (the state), `receive` (a frame comes) and
+//! `send` (a stream is written). Where a rule of RFC 9113 is:
+//!
+//! | sections | what | module |
+//! |---|---|---|
+//! | 3.4, 4.1, 4.2 | the preface; which frame may come when, and how large | `receive` |
+//! | 5.1, 5.1.1 | streams: opened, closed, used too early or too late | `heads`, `connection`, `streams` |
+//! | 5.1.2 | concurrent streams | `heads`, `connection` |
+//! | 5.2, 6.9 | windows, WINDOW_UPDATE | `window` |
+//! | 5.4 | errors of a connection and of a stream | `connection`, `abuse` |
+//! | 6.1 | DATA | `data`, `send` |
+//! | 4.3, 6.2, 6.10 | HEADERS, CONTINUATION, header blocks | `heads`, `send` |
+//! | 6.3, 6.6, 6.7 | PRIORITY, PUSH_PROMISE, PING | `receive` |
+//! | 6.4 | RST_STREAM | `reset` |
+//! | 6.5 | SETTINGS | `settings` |
+//! | 6.8 | GOAWAY | `goaway` |
+//! | 7 | error codes | here |
+//! | 8 | fields, pseudo-fields, requests, responses, trailers | `message` |
+//! | 10.5 | floods | `abuse` |
+//!
+//! Nothing here decides what a request means or where it goes.
 
+mod abuse;
 mod connection;
+mod data;
 mod frame;
+mod goaway;
+mod heads;
 pub(crate) mod hpack;
 mod message;
 mod receive;
+mod reset;
 mod send;
 mod settings;
 mod streams;
+mod window;
 
 pub use connection::{Connection, Refused};
 pub use settings::{Config, Role};

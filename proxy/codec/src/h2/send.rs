@@ -1,10 +1,9 @@
-//! The sending half: heads, body bytes within the windows, trailers, resets.
+//! What we send on a stream: heads, body bytes within the windows, trailers (RFC 9113 8.1).
 
 use super::connection::{Connection, Refused};
 use super::frame::{self, END_HEADERS, END_STREAM};
+use super::hpack;
 use super::streams::Stream;
-use super::{OUT_CAP, PREFACE, Reason, Role, hpack};
-use crate::event;
 use crate::head::{Field, Fields, Known, Request, Response};
 
 impl Connection {
@@ -71,8 +70,7 @@ impl Connection {
         };
         if !informational {
             stream.answered = true;
-            self.spent.rapid_resets = self.spent.rapid_resets.saturating_sub(1);
-            self.spent.early_resets = self.spent.early_resets.saturating_sub(1);
+            self.earn_reset();
         }
         let end = end && !informational;
         let at = self.begin_block(id, end);
@@ -140,94 +138,11 @@ impl Connection {
         true
     }
 
-    /// Abandons a stream; no further event for it. A server that has sent a whole response and does not want the rest
-    /// of the request says `NO_ERROR`. A request of which nothing has left `out` is taken back instead: its server never
-    /// hears of it, and so cannot take many of them for an attack.
-    pub fn reset(&mut self, id: u32, reason: Reason) {
-        let Some(stream) = self.forget(id) else { return };
-        if self.failed.is_some() || (!stream.trailed && self.take_back(id)) {
-            return;
-        }
-        frame::write_reset(&mut self.out, id, reason);
-        self.dropped.add(id);
-    }
-
-    /// Client: removes every frame of a stream from `out`, if the one that opens it is there.
-    fn take_back(&mut self, id: u32) -> bool {
-        if self.config.role == Role::Server {
-            return false;
-        }
-        let Some(mut at) = self.opening_of(id) else { return false };
-        self.empty_table |= hpack::empties_table(&self.out[at + frame::HEAD..]);
-        let mut kept = at;
-        while let Some(head) = frame::Head::read(&self.out[at..]) {
-            let end = at + frame::HEAD + head.length;
-            if head.stream != id {
-                self.out.copy_within(at..end, kept);
-                kept += end - at;
-            } else if head.kind == frame::DATA {
-                self.send += head.length as i32;
-            }
-            at = end;
-        }
-        self.out.truncate(kept);
-        true
-    }
-
-    /// Where in `out` the HEADERS frame of a stream is. `out` holds whole frames, except for a client's preface.
-    fn opening_of(&self, id: u32) -> Option<usize> {
-        let mut at = if self.out.starts_with(PREFACE) { PREFACE.len() } else { 0 };
-        let mut found = None;
-        while at < self.out.len() {
-            let head = frame::Head::read(&self.out[at..])?;
-            if head.stream == id && head.kind == frame::HEADERS {
-                found = found.or(Some(at));
-            }
-            at += frame::HEAD + head.length;
-        }
-        found.filter(|_| at == self.out.len())
-    }
-
-    /// The application side took `n` body bytes of this stream: gives the credit back to the peer. Credit of streams that are
-    /// gone was given back when they went.
-    pub fn release(&mut self, id: u32, n: usize) {
-        let Some(stream) = self.streams.get_mut(id) else { return };
-        let n = u32::try_from(n).unwrap_or(u32::MAX).min(stream.unreleased);
-        stream.unreleased -= n;
-        self.credit_connection(n);
-        self.credit_stream(id, n);
-    }
-
-    /// The next stream that was refused room and has some now, oldest first. Call until `None` after `next` has said `None` and
-    /// after `out` was written.
-    pub fn next_writable(&mut self) -> Option<event::Stream> {
-        while self.connection_room() > 0 {
-            let id = self.queue.pop_front()?;
-            let Some(stream) = self.streams.get_mut(id) else { continue };
-            stream.queued = false;
-            if stream.send > 0 && !stream.local_closed {
-                return Some(stream.name());
-            }
-            stream.starved = true;
-        }
-        None
-    }
-
-    /// How much `send_data` would accept now.
-    pub fn room(&self, id: u32) -> usize {
-        let stream = self.streams.get(id).filter(|stream| !stream.local_closed);
-        stream.map_or(0, |stream| self.connection_room().min(stream.send.max(0) as usize))
-    }
-
     /// Sends a PING; the answer is [`crate::Event::Pong`].
     pub fn ping(&mut self, data: u64) {
         if self.failed.is_none() {
             frame::write_ping(&mut self.out, 0, &data.to_be_bytes());
         }
-    }
-
-    fn connection_room(&self) -> usize {
-        OUT_CAP.saturating_sub(self.out.len()).min(self.send.max(0) as usize)
     }
 
     fn begin_block(&mut self, id: u32, end: bool) -> usize {

@@ -1,14 +1,19 @@
-//! What a connection is told when it is made: role, windows, limits. Every limit is one number here (security A-03).
+//! SETTINGS (RFC 9113 6.5): what a connection is told when it is made (role, windows, limits), and what the peer says of
+//! itself. Every limit of ours is one number here (security A-03).
 
-use super::frame;
+use super::Reason;
+use super::connection::Connection;
+use super::frame::{self, Head, MAX_31};
+use super::receive::{Found, Step, error, frame_size, protocol};
+use crate::event::Event;
 
-pub(super) const HEADER_TABLE_SIZE: u16 = 1;
-pub(super) const ENABLE_PUSH: u16 = 2;
-pub(super) const MAX_CONCURRENT_STREAMS: u16 = 3;
-pub(super) const INITIAL_WINDOW_SIZE: u16 = 4;
-pub(super) const MAX_FRAME_SIZE: u16 = 5;
-pub(super) const MAX_HEADER_LIST_SIZE: u16 = 6;
-pub(super) const ENABLE_CONNECT_PROTOCOL: u16 = 8;
+const HEADER_TABLE_SIZE: u16 = 1;
+const ENABLE_PUSH: u16 = 2;
+const MAX_CONCURRENT_STREAMS: u16 = 3;
+const INITIAL_WINDOW_SIZE: u16 = 4;
+const MAX_FRAME_SIZE: u16 = 5;
+const MAX_HEADER_LIST_SIZE: u16 = 6;
+const ENABLE_CONNECT_PROTOCOL: u16 = 8;
 
 /// Which side of the connection we are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -116,5 +121,72 @@ impl Config {
             out.extend_from_slice(&name.to_be_bytes());
             out.extend_from_slice(&value.to_be_bytes());
         }
+    }
+}
+
+/// What the peer said in its settings.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub initial_window: i32,
+    pub max_frame: usize,
+    pub max_streams: u32,
+    pub head_bytes: u32,
+}
+
+impl Connection {
+    /// The peer's settings, or its acknowledgement of ours (6.5.3).
+    pub(super) fn settings(&mut self, head: &Head, payload: &[u8]) -> Step<Found> {
+        if head.stream != 0 {
+            return protocol("SETTINGS on a stream");
+        }
+        self.spend_idle()?;
+        if head.has(frame::ACK) {
+            if !payload.is_empty() {
+                return frame_size();
+            }
+            if !self.settled {
+                self.settled = true;
+                self.decoder.settle(self.config.header_table);
+            }
+            return Ok(Found::Nothing);
+        }
+        if payload.len() % 6 != 0 {
+            return frame_size();
+        }
+        let window = self.peer.initial_window;
+        for entry in payload.chunks_exact(6) {
+            self.setting(u16::from_be_bytes([entry[0], entry[1]]), frame::number(&entry[2..]))?;
+        }
+        // Once for the frame, however often it says it: this looks at every stream.
+        if self.peer.initial_window != window {
+            self.move_windows(i64::from(self.peer.initial_window) - i64::from(window))?;
+        }
+        frame::write_head(&mut self.out, 0, frame::SETTINGS, frame::ACK, 0);
+        Ok(Found::Event(Event::Settings))
+    }
+
+    /// One setting (6.5.2); those we do not know mean nothing.
+    fn setting(&mut self, name: u16, value: u32) -> Step<()> {
+        match name {
+            // Our table is empty anyway, but a peer that wants a smaller one waits to be told so.
+            HEADER_TABLE_SIZE => self.empty_table |= value < 4_096,
+            ENABLE_PUSH if value > 1 || (value == 1 && self.config.role == Role::Client) => {
+                return protocol("bad SETTINGS_ENABLE_PUSH");
+            }
+            MAX_CONCURRENT_STREAMS => self.peer.max_streams = value,
+            INITIAL_WINDOW_SIZE if value > MAX_31 => {
+                return error(Reason::FLOW_CONTROL_ERROR, "bad SETTINGS_INITIAL_WINDOW_SIZE");
+            }
+            INITIAL_WINDOW_SIZE => self.peer.initial_window = value as i32,
+            MAX_FRAME_SIZE if !(16_384..=0xff_ffff).contains(&value) => {
+                return protocol("bad SETTINGS_MAX_FRAME_SIZE");
+            }
+            // We gain nothing from larger frames than these.
+            MAX_FRAME_SIZE => self.peer.max_frame = value.min(16_384) as usize,
+            MAX_HEADER_LIST_SIZE => self.peer.head_bytes = value,
+            ENABLE_CONNECT_PROTOCOL if value > 1 => return protocol("bad SETTINGS_ENABLE_CONNECT_PROTOCOL"),
+            _ => {}
+        }
+        Ok(())
     }
 }
