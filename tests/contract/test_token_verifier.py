@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
 from gossamer.ports import Denied, Store
-from gossamer.standalone.store import SqliteStore
 from gossamer.standalone.tokens import MOST, TTL, Tokens
 from gossamer.testing.store import MemoryStore
-
-
-@pytest.fixture(params=["memory", "sqlite"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Store]:
-    if request.param == "memory":
-        yield MemoryStore()
-    else:
-        sqlite = SqliteStore(tmp_path / "store.sqlite")
-        yield sqlite
-        sqlite.close()
 
 
 def test_a_token_is_taken_once(store: Store) -> None:
