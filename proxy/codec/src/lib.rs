@@ -15,7 +15,6 @@ pub mod fuzz;
 pub mod h1;
 pub mod h2;
 pub mod head;
-#[allow(dead_code)]
 mod text;
 pub mod tls;
 pub mod translate;
