@@ -57,6 +57,7 @@ from gossamer.settings import ControllerSettings, InvalidSetting, Paths, control
 from gossamer.standalone import keys
 from gossamer.standalone.addresses import Addresses, Taken, bindable
 from gossamer.standalone.agent_socket import AgentSocket, Facts
+from gossamer.standalone.desk import LocalDesk
 from gossamer.standalone.directory import Directory
 from gossamer.standalone.front import Front
 from gossamer.standalone.keys import KeyFiles
@@ -183,10 +184,9 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             admit=front.admit,
             peer_header="l5d-client-id",
         )
-        facts = Facts(
-            files.trust_anchors, f"{control_address}:{FRONT_PORT}", control_name, files.runtime, files.state, node
-        )
-        agent = AgentSocket(registry, tokens, mesh, facts, time.time, control.written)
+        facts = Facts(files.trust_anchors, f"{control_address}:{FRONT_PORT}", files.runtime, files.state)
+        desk = LocalDesk(registry, tokens, mesh, time.time, control.written)
+        agent = AgentSocket(desk, facts, time.time)
         plane = Plane(
             about=About(gossamer.__version__, files.mesh, os.getpid(), time.time()),
             state=state,

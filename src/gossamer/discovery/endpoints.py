@@ -27,8 +27,8 @@ def endpoints(view: View, asked: Endpoints) -> EndpointSet | NotFound | Invalid:
         return Invalid(f"Invalid authority: {asked.target.name}:{asked.target.port}")
     if service is None:
         return NotFound(f"Service {name.service.name}.{name.service.namespace} not found")
-    everyone = list(_candidates(view, service, asked, name.instance))
-    found = {_place(one.endpoint): _located(one.endpoint, asked.source) for one in _near(everyone, service, asked.source)}
+    candidates = _near(list(_candidates(view, service, asked, name.instance)), service, asked.source)
+    found = {_place(one.endpoint): _located(one.endpoint, asked.source) for one in candidates}
     ordered = sorted(found.values(), key=lambda one: (one.address.version, *_place(one)))
     return EndpointSet(tuple(ordered), {"namespace": service.key.namespace, "service": service.key.name})
 

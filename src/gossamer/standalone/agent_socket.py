@@ -18,7 +18,7 @@ import json
 import logging
 import os
 from base64 import b32encode
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -29,13 +29,10 @@ from gossamer.kit.logs import escaped
 from gossamer.kit.peer import Credentials, credentials
 from gossamer.kit.unix import LONGEST as SOCKET_PATH_LIMIT
 from gossamer.kit.unix import listen
-from gossamer.model.mesh import Mesh
 from gossamer.model.names import Key
-from gossamer.model.workload import INBOUND_PORT
 from gossamer.ports import Denied, Unavailable
-from gossamer.standalone.registration import Refused, asked
-from gossamer.standalone.registry import Held, Registry
-from gossamer.standalone.tokens import Tokens
+from gossamer.standalone.desk import Desk
+from gossamer.standalone.registration import Refused
 
 LINE = 64 * 1024
 MOST_CONNECTIONS = 12_000
@@ -55,10 +52,8 @@ class Facts:
 
     trust_anchors_file: Path
     control_address: str
-    control_name: str
     runtime_dir: Path
     state_dir: Path
-    node: str
 
     @property
     def logs(self) -> Path:
@@ -77,29 +72,17 @@ class Facts:
 
 
 class AgentSocket:
-    def __init__(
-        self,
-        registry: Registry,
-        tokens: Tokens,
-        mesh: Mesh,
-        facts: Facts,
-        clock: Callable[[], float],
-        settled: Callable[[], Awaitable[None]],
-    ) -> None:
-        """`settled` returns when what was delivered before has been written to every stream."""
-        self._registry = registry
-        self._tokens = tokens
-        self._mesh = mesh
+    def __init__(self, desk: Desk, facts: Facts, clock: Callable[[], float]) -> None:
+        self._desk = desk
         self._facts = facts
         self._clock = clock
-        self._settled = settled
         self._connections: set[asyncio.StreamWriter] = set()
         self._server: asyncio.AbstractServer | None = None
 
     async def serve(self, path: Path) -> None:
         """Listens and returns. OSError says why it cannot."""
         self._facts.logs.mkdir(mode=0o700, exist_ok=True)
-        self._registry.ended = self._tidy
+        self._desk.ended = self._tidy
         self._server = await asyncio.start_unix_server(self._connected, sock=listen(path, 4096), limit=LINE)
 
     def close(self) -> None:
@@ -114,7 +97,7 @@ class AgentSocket:
         try:
             self._facts.admin_socket(key.namespace, key.name).unlink(missing_ok=True)
             logs = sorted(self._facts.logs.glob("*.log"), key=lambda path: path.stat().st_mtime)
-            for path in logs[: -KEPT_LOGS - len(self._registry.registrations())]:
+            for path in logs[: -KEPT_LOGS - self._desk.count()]:
                 path.unlink(missing_ok=True)
         except OSError as error:
             _log.warning("files of %s stay: %s", key, error)
@@ -130,7 +113,7 @@ class AgentSocket:
             self._connections.discard(writer)
             # When this process is what ends, the launcher keeps its lease and resumes it.
             if connection.held is not None and self._server is not None and self._server.is_serving():
-                self._registry.lost(connection.held)
+                self._desk.lost(connection.held)
             writer.transport.abort()
 
     async def _converse(
@@ -163,67 +146,49 @@ class AgentSocket:
         if connection.held is None:
             if verb == "register":
                 connection.check(own=True)
-                return self._register(connection, rest)
+                return await self._register(connection, rest)
             if verb == "resume":
                 connection.check(own=False)
-                connection.held = self._registry.resume(rest, connection.pid)
+                connection.held = await self._desk.resume(rest, connection.pid)
                 return ""
             raise Refused("register or resume first")
         match verb:
             case "token":
-                return self._token(connection, connection.held)
+                return await self._token(connection)
             case "listening":
-                self._registry.listening(connection.held, _ports(rest))
+                await self._desk.listening(connection.held, _ports(rest))
             case "withdraw":
-                self._registry.withdraw(connection.held)
-                await self._settled()
+                await self._desk.withdraw(connection.held)
             case "bye":
-                self._registry.end(connection.held)
+                await self._desk.end(connection.held)
                 connection.held = None
                 connection.ended = True
             case _:
                 raise Refused(f"unknown request {verb[:32]!r}")
         return ""
 
-    def _register(self, connection: _Connection, text: str) -> str:
+    async def _register(self, connection: _Connection, text: str) -> str:
         try:
             document = json.loads(text)
         except (ValueError, RecursionError) as error:
             raise Refused("the registration is not JSON") from error
-        what = asked(document)
-        held, session = self._registry.register(what, connection.pid)
+        held, answer = await self._desk.register(document, connection.pid)
         connection.held = held
-        registration = held.registration
-        identity = registration.identity(self._mesh)
-        facts = self._facts
-        place = {"ns": what.namespace, "pod": registration.name}
-        answer: dict[str, Any] = {
-            "workload": registration.name,
-            "namespace": what.namespace,
-            "identity": identity,
-            "address": registration.address,
-            "inbound_port": INBOUND_PORT,
-            "token": self._tokens.issue(identity, self._clock()),
-            "session": session,
+        facts, key = self._facts, held.key
+        answer |= {
             "trust_anchors_file": str(facts.trust_anchors_file),
             "control_address": facts.control_address,
-            "control_name": facts.control_name,
-            "policy_workload": json.dumps(place, separators=(",", ":")),
-            "context_token": json.dumps({**place, "nodeName": facts.node}, separators=(",", ":")),
-            "cluster_networks": [str(network) for network in self._mesh.cluster_networks],
-            "log_file": str(facts.log_file(what.namespace, registration.name)),
+            "log_file": str(facts.log_file(key.namespace, key.name)),
             "runtime_dir": str(facts.runtime_dir),
             "state_dir": str(facts.state_dir),
-            "admin_socket": str(facts.admin_socket(what.namespace, registration.name)),
-            "default_policy": self._mesh.default_policy.value,
+            "admin_socket": str(facts.admin_socket(key.namespace, key.name)),
         }
         return json.dumps(answer, separators=(",", ":"))
 
-    def _token(self, connection: _Connection, held: Held) -> str:
-        now = self._clock()
-        if not connection.tokens.spend(now):
+    async def _token(self, connection: _Connection) -> str:
+        if not connection.tokens.spend(self._clock()):
             raise Refused("too many join tokens; try again in a second")
-        return self._tokens.issue(held.registration.identity(self._mesh), now)
+        return await self._desk.token(connection.held)
 
 
 class _Connection:
@@ -233,7 +198,7 @@ class _Connection:
 
     def __init__(self, agent: AgentSocket, raw: Any) -> None:
         self._credentials = _credentials(raw)
-        self.held: Held | None = None
+        self.held: Any = None
         self.ended = False
         self.tokens = Budget(TOKENS)
 

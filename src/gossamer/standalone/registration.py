@@ -6,14 +6,14 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from ipaddress import IPv4Address
+from ipaddress import IPv4Address, ip_address
 from typing import Any
 
 from gossamer.model.mesh import OPAQUE_PORTS, Mesh
-from gossamer.model.names import Key, Origin, identity, local
+from gossamer.model.names import IPAddress, Key, Origin, identity, local
 from gossamer.model.ports import port_set
 from gossamer.model.service import Service, ServicePort
-from gossamer.model.workload import INBOUND_PORT, Sidecar, Workload, WorkloadPort
+from gossamer.model.workload import INBOUND_PORT, ExternalWorkload, Sidecar, Workload, WorkloadPort
 
 ORIGIN = Origin("run")
 MOST_PORTS = 256
@@ -28,6 +28,23 @@ _LABEL_KEY = re.compile(r"([-a-z0-9.]{1,253}/)?[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[
 
 class Refused(Exception):
     """What was asked for cannot be; one line for the person who typed it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a machine is: what its workloads inherit. Empty: unknown."""
+
+    node: str = ""
+    zone: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What a joined machine has free for a workload of its: an address of its loopback, and where others reach it."""
+
+    machine: str
+    address: IPv4Address
+    advertised: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +79,10 @@ class Registration:
     lease_end: float | None = None
     # A disconnected launcher's endpoint is taken back, unless it is this process that was away.
     published: bool = True
+    # The joined machine that runs it; "" is the control plane's own.
+    machine: str = ""
+    # Where other machines reach its sidecar, "10.9.0.2:24000"; "" for nowhere.
+    advertised: str = ""
 
     @property
     def key(self) -> Key:
@@ -87,7 +108,12 @@ class Registration:
     def identity(self, mesh: Mesh) -> str:
         return identity(self.asked.service_account, self.asked.namespace, mesh.control_namespace, mesh.trust_domain)
 
-    def workload(self, mesh: Mesh, node: str) -> Workload:
+    @property
+    def advertises(self) -> tuple[IPAddress, int] | None:
+        host, _, port = self.advertised.rpartition(":")
+        return (ip_address(host), int(port)) if host else None
+
+    def workload(self, mesh: Mesh, place: Place) -> Workload:
         return Workload(
             key=self.key,
             service_account=self.asked.service_account,
@@ -96,12 +122,33 @@ class Registration:
             ports=self.ports,
             labels=dict(self.asked.labels),
             service=self.asked.service,
-            node=node,
+            node=place.node,
+            zone=place.zone,
             ready=self.ready,
             inbound_port=INBOUND_PORT,
             public_ports=frozenset(self.asked.public_ports),
             started=int(self.started),
             sidecar=Sidecar.GOSSAMER,
+            machine=self.machine,
+            advertised=self.advertises,
+            origin=ORIGIN,
+        )
+
+    def external(self, mesh: Mesh, place: Place) -> ExternalWorkload:
+        """The object that people and tools of Linkerd know a machine's workload by."""
+        identity = self.identity(mesh)
+        address, inbound = self.advertises or (IPv4Address(self.address), INBOUND_PORT)
+        sidecar = WorkloadPort("linkerd-proxy", inbound, inbound)
+        return ExternalWorkload(
+            key=self.key,
+            identity=identity,
+            server_name=identity,
+            addresses=(address,),
+            ports=(*self.ports, sidecar),
+            labels=dict(self.asked.labels),
+            zone=place.zone,
+            ready=self.ready,
+            owned=True,
             origin=ORIGIN,
         )
 

@@ -10,28 +10,49 @@ import asyncio
 import hashlib
 import logging
 from base64 import urlsafe_b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from gossamer.model.change import Put, Remove, Replace
-from gossamer.model.mesh import Mesh
+from gossamer.model.mesh import WORKLOAD_NETWORK, Mesh
 from gossamer.model.names import Key, local
 from gossamer.model.service import SERVICE, Service
-from gossamer.model.workload import WORKLOAD
+from gossamer.model.workload import EXTERNAL_WORKLOAD, WORKLOAD, ExternalWorkload, Workload
 from gossamer.ports import Conflict, Deliver, Store, Unavailable, Write
-from gossamer.standalone.addresses import Addresses
-from gossamer.standalone.registration import LONGEST_FRONT, Asked, Refused, Registration, decode, encode, owned_service
+from gossamer.standalone.addresses import Addresses, Taken
+from gossamer.standalone.advertised import Advertised
+from gossamer.standalone.registration import (
+    LONGEST_FRONT,
+    Asked,
+    Offer,
+    Place,
+    Refused,
+    Registration,
+    decode,
+    encode,
+    owned_service,
+)
 from gossamer.standalone.virtual import Virtual
 
 PREFIX = "registrations/"
 # Without its launcher a registration keeps name and address this long (contract of the agent's socket).
 LEASE = 30.0
 SWEEP = 1.0
+# A machine that tells what it runs may not have heard of its newest workload yet.
+JUST_REGISTERED = 15.0
 MOST = 10_000
 # Letters and digits that cannot be mistaken for each other or make a word, as Kubernetes has them.
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 _log = logging.getLogger("gossamer.registry")
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a joined machine says of a workload that it runs."""
+
+    listening: tuple[int, ...] = ()
+    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +79,17 @@ class Registry:
         node: str,
         clock: Callable[[], float],
         random: Callable[[int], bytes],
+        *,
+        zone: str = "",
+        advertised: Advertised | None = None,
     ) -> None:
+        """`advertised` None: workloads of this machine cannot be reached from others."""
         self._store = store
         self._addresses = addresses
         self._virtual = virtual
         self._mesh = mesh
-        self._node = node
+        self._places = {"": Place(node, zone)}
+        self._advertised = advertised or Advertised(store, random)
         self._clock = clock
         self._random = random
         self._deliver: Deliver | None = None
@@ -94,7 +120,7 @@ class Registry:
         self._deliver = deliver
         keys = {one.service for one in self._held.values()}
         self._services = {key: self._service(key) for key in keys}
-        workloads = [one.workload(self._mesh, self._node) for one in self._held.values()]
+        workloads = [shown for one in self._held.values() for shown in self._shown(one)]
         deliver(Replace((*workloads, *self._services.values())))
 
     def registrations(self) -> tuple[Registration, ...]:
@@ -103,27 +129,33 @@ class Registry:
     def find(self, key: Key) -> Registration | None:
         return self._held.get(key)
 
-    def register(self, what: Asked, pid: int) -> tuple[Held, str]:
-        """A new workload and the secret of its session. Raises `Refused` or `Unavailable`."""
+    def register(self, what: Asked, pid: int, offer: Offer | None = None) -> tuple[Held, str]:
+        """A new workload and the secret of its session; `offer` where a joined machine runs it.
+
+        Raises `Refused`, `Unavailable`, or `Taken` when what is offered belongs to another workload.
+        """
+        if what.namespace == self._mesh.control_namespace:
+            raise Refused(f"--namespace {what.namespace}: it is the control plane's own; choose another")
         if len(self._held) >= MOST:
             raise Refused(f"{MOST} workloads are registered; end some first")
         session = urlsafe_b64encode(self._random(24)).decode()
         name = self._named(what)
         owner = _owner(local(what.namespace, name))
-        address = self._addresses.allocate(owner)
-        registration = Registration(what, name, str(address), _digest(session), pid, self._clock())
         try:
+            address, advertised = self._reached(owner, offer)
+            registration = Registration(what, name, address, _digest(session), pid, self._clock())
+            registration = replace(registration, machine=offer.machine if offer else "", advertised=advertised)
             self._save(registration)
-        except Unavailable:
-            self._addresses.release(owner)
+        except (Unavailable, Taken):
+            self._release(owner)
             raise
         return self._hold(registration), session
 
-    def resume(self, session: str, pid: int) -> Held:
+    def resume(self, session: str, pid: int, machine: str = "") -> Held:
         """The registration of a session, in the hands of a new connection. Raises `Refused`."""
         digest = _digest(session)
         for registration in self._held.values():
-            if registration.session == digest:
+            if registration.session == digest and registration.machine == machine:
                 resumed = replace(registration, lease_end=None, pid=pid)
                 self._save(resumed)
                 return self._hold(resumed)
@@ -145,15 +177,61 @@ class Registry:
         """The connection broke without `bye`: the endpoint goes at once, name and address after the lease."""
         if self._leases.get(held.key) != held.lease:
             return  # another connection has it
-        del self._leases[held.key]
-        registration = replace(self._held[held.key], published=False, lease_end=self._clock() + LEASE)
-        try:
-            self._save(registration)
-        except Unavailable as error:
-            # Nobody waits for an answer; after a restart it would count for one more lease.
-            _log.warning("%s was lost and that could not be stored: %s", registration.key, error)
-            self._held[registration.key] = registration
-            self._say(Put(registration.workload(self._mesh, self._node)))
+        self._lose(self._held[held.key], self._clock() + LEASE)
+
+    def keep(self, machine: str, told: Mapping[Key, Told], *, complete: bool) -> list[Key]:
+        """What a joined machine runs now; returns what it believes to run and nobody knows here any more.
+
+        `complete`: whatever else was known of it has lost its launcher.
+        """
+        now = self._clock()
+        for registration in self.of_machine(machine):
+            said = told.get(registration.key)
+            if said is not None:
+                current = replace(
+                    registration, listening=said.listening, withdrawn=said.withdrawn, published=True, lease_end=None
+                )
+                if registration.key not in self._leases:
+                    self._hold(registration)
+                if current != registration:
+                    self._save(current)
+            elif complete and registration.lease_end is None and registration.started < now - JUST_REGISTERED:
+                self._lose(registration, now + LEASE)
+        return [key for key in told if (known := self._held.get(key)) is None or known.machine != machine]
+
+    def lose(self, machine: str, keep: float) -> None:
+        """A joined machine is silent: its endpoints go, names and addresses are kept for `keep` seconds."""
+        for registration in self.of_machine(machine):
+            if registration.published or registration.lease_end is None:
+                self._lose(registration, self._clock() + keep)
+
+    def forget(self, machine: str) -> None:
+        """The machine is no longer one of the mesh, or another has taken its name: nothing of it is kept."""
+        for registration in self.of_machine(machine):
+            self._remove(registration)
+        self._places.pop(machine, None)
+
+    def of_machine(self, machine: str) -> tuple[Registration, ...]:
+        return tuple(one for one in self._held.values() if one.machine == machine)
+
+    def placed(self, machine: str) -> Place:
+        return self._places.get(machine, Place())
+
+    def place(self, machine: str, place: Place) -> None:
+        """Where a joined machine is: its workloads inherit it."""
+        if self.placed(machine) == place:
+            return
+        self._places[machine] = place
+        for registration in self.of_machine(machine):
+            self._show(registration)
+
+    def hold(self, key: Key, machine: str) -> Held:
+        """What a joined machine runs, in its hands. Raises `Refused`."""
+        registration = self._held.get(key)
+        if registration is None or registration.machine != machine:
+            raise Refused(f"{key.namespace}/{key.name} is not registered by this machine")
+        lease = self._leases.get(key)
+        return self._hold(registration) if lease is None else Held(registration, lease)
 
     def expire(self) -> None:
         now = self._clock()
@@ -161,6 +239,31 @@ class Registry:
             if registration.lease_end is not None and registration.lease_end <= now:
                 _log.info("the lease of %s ended", registration.key)
                 self._remove(registration)
+
+    def _lose(self, current: Registration, lease_end: float) -> None:
+        self._leases.pop(current.key, None)
+        registration = replace(current, published=False, lease_end=lease_end)
+        try:
+            self._save(registration)
+        except Unavailable as error:
+            # Nobody waits for an answer; after a restart it would count for one more lease.
+            _log.warning("%s was lost and that could not be stored: %s", registration.key, error)
+            self._held[registration.key] = registration
+            self._show(registration)
+
+    def _reached(self, owner: str, offer: Offer | None) -> tuple[str, str]:
+        """A workload's address on its machine and, as text, that for other machines."""
+        if offer is None:
+            return str(self._addresses.allocate(owner)), self._advertised.allocate(owner)
+        if offer.address not in WORKLOAD_NETWORK:
+            raise Refused(f"{offer.address}: addresses of workloads are in {WORKLOAD_NETWORK}")
+        self._addresses.claim(owner, offer.address)
+        self._advertised.claim(owner, offer.advertised)
+        return str(offer.address), offer.advertised
+
+    def _release(self, owner: str) -> None:
+        self._addresses.release(owner)
+        self._advertised.release(owner)
 
     def _named(self, what: Asked) -> str:
         """A free name: the replica's, or the service's with five random characters."""
@@ -196,7 +299,7 @@ class Registry:
         key = registration.key
         self._write(Write(_place(key), encode(registration), expected=None if key in self._held else 0))
         self._held[key] = registration
-        self._say(Put(registration.workload(self._mesh, self._node)))
+        self._show(registration)
         self._own(registration.service)
 
     def _remove(self, registration: Registration) -> None:
@@ -204,8 +307,9 @@ class Registry:
         self._write(Write(_place(key), None))
         self._held.pop(key, None)
         self._leases.pop(key, None)
-        self._addresses.release(_owner(key))
+        self._release(_owner(key))
         self._say(Remove(WORKLOAD, key))
+        self._say(Remove(EXTERNAL_WORKLOAD, key))
         self.ended(key)
         self._own(registration.service)
 
@@ -229,6 +333,15 @@ class Registry:
     def _service(self, key: Key) -> Service:
         replicas = [one for one in self._held.values() if one.service == key]
         return owned_service(key, replicas, self._virtual.of(key))
+
+    def _show(self, registration: Registration) -> None:
+        for shown in self._shown(registration):
+            self._say(Put(shown))
+
+    def _shown(self, registration: Registration) -> tuple[Workload | ExternalWorkload, ...]:
+        place = self.placed(registration.machine)
+        workload = registration.workload(self._mesh, place)
+        return (workload, registration.external(self._mesh, place)) if registration.machine else (workload,)
 
     def _say(self, change: Put | Remove) -> None:
         if self._deliver is not None:

@@ -14,6 +14,7 @@ import pytest
 from gossamer.model.service import SERVICE
 from gossamer.model.workload import WORKLOAD
 from gossamer.standalone.agent_socket import AgentSocket, Facts
+from gossamer.standalone.desk import LocalDesk
 from tests.unit.standalone.parts import MESH, World
 
 REGISTER = "register " + json.dumps(
@@ -38,8 +39,9 @@ class Scene:
         self.world = World()
         self.settled = 0
         self.path = folder / "agent.sock"
-        facts = Facts(folder / "anchors.pem", "127.64.9.9:8443", "control", folder, folder / "state", "node-1")
-        self.agent = AgentSocket(self.world.registry, self.world.tokens, MESH, facts, self.world.clock, self._settle)
+        facts = Facts(folder / "anchors.pem", "127.64.9.9:8443", folder, folder / "state")
+        desk = LocalDesk(self.world.registry, self.world.tokens, MESH, self.world.clock, self._settle)
+        self.agent = AgentSocket(desk, facts, self.world.clock)
 
     async def _settle(self) -> None:
         self.settled += 1
@@ -92,8 +94,8 @@ def test_a_whole_life(tmp_path: Path) -> None:
         answer = await registered(line)
         assert set(answer) == {
             "workload", "namespace", "identity", "address", "inbound_port", "token", "session", "trust_anchors_file",
-            "control_address", "control_name", "policy_workload", "context_token", "cluster_networks", "log_file",
-            "runtime_dir", "state_dir", "admin_socket", "default_policy",
+            "control_address", "control_name", "advertised", "policy_workload", "context_token", "cluster_networks",
+            "log_file", "runtime_dir", "state_dir", "admin_socket", "default_policy",
         }  # fmt: skip
         assert json.loads(answer["policy_workload"]) == {"ns": "default", "pod": answer["workload"]}
         assert json.loads(answer["context_token"])["nodeName"] == "node-1"
