@@ -96,5 +96,11 @@ class StatusSink(Protocol):
 
 
 class Leadership(Protocol):
+    """Who of several replicas does what only one may: steps of a rotation, sweeps. The rest is compare-and-swap."""
+
     def held(self) -> bool:
-        """Whether this process may write."""
+        """Whether this process leads now: whether to begin something."""
+
+    @property
+    def store(self) -> Store:
+        """As its leader writes it: a commit by one who leads no longer writes nothing, and is `Unavailable`."""

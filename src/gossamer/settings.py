@@ -170,6 +170,17 @@ class ControllerSettings:
     leaf_lifetime: float = field(
         default=86_400.0, metadata=_told("Seconds that a workload's certificate is valid.", _seconds)
     )
+    store: str | None = field(
+        default=None, metadata=_told("Where the state is: sqlite, or etcd://HOST:PORT[,HOST:PORT][/PREFIX].")
+    )
+    store_ca: Path | None = field(default=None, metadata=_told("Whom to trust as etcd (PEM), with etcds://.", Path))
+    store_cert: Path | None = field(default=None, metadata=_told("The certificate to show to etcd (PEM).", Path))
+    store_key: Path | None = field(default=None, metadata=_told("Its key (PEM).", Path))
+    store_login: Path | None = field(default=None, metadata=_told("File with USER:PASSWORD for etcd.", Path))
+    store_secret: Path | None = field(
+        default=None,
+        metadata=_told("File with the secret that seals the issuer's key in etcd; the same everywhere.", Path),
+    )
     log_level: str = field(default="info", metadata=_told("debug, info, warning or error."))
 
 

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from types import TracebackType
 
-from gossamer.ports import Unavailable
+from gossamer.ports import Store, Unavailable
 
 
 class Lock:
@@ -29,7 +29,6 @@ class Lock:
         os.pwrite(self._descriptor, f"{os.getpid()}\n".encode(), 0)
 
     def held(self) -> bool:
-        """The `Leadership` port."""
         return self._descriptor >= 0
 
     def release(self) -> None:
@@ -42,3 +41,14 @@ class Lock:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
         self.release()
+
+
+class Sole:
+    """The `Leadership` port of a control plane that is alone: it leads while it holds its lock."""
+
+    def __init__(self, lock: Lock, store: Store) -> None:
+        self._lock = lock
+        self.store = store
+
+    def held(self) -> bool:
+        return self._lock.held()
