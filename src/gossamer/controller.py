@@ -29,8 +29,8 @@ import uvloop
 
 import gossamer
 from gossamer.api import server as sidecars_api
-from gossamer.api.admin import SOURCE as ADMIN
 from gossamer.api.admin import Admin
+from gossamer.api.audits import SOURCE as ADMIN
 from gossamer.api.plane import About, Certificate, Plane, Sidecar
 from gossamer.api.watches import Watches
 from gossamer.binary import ProxyNotFound, find_proxy

@@ -7,32 +7,30 @@ Admission (whose process may call) is the server's business, see `admit`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
 from gossamer.api import changes, checks, describe, diff, fetch, listing, subjects
+from gossamer.api.audits import Audits
+from gossamer.api.blame import known_of
 from gossamer.api.changes import Given
 from gossamer.api.diagnose import NoAnswer, diagnose
 from gossamer.api.edges import encode_edge
-from gossamer.api.plane import Certificate, Plane, Sidecar
+from gossamer.api.encode import admin as encode
+from gossamer.api.plane import Plane
 from gossamer.api.show import show
-from gossamer.api.why import Known, why
+from gossamer.api.why import why
 from gossamer.kit.grpc.calls import Context, Method, Stream, Streaming, Unary
 from gossamer.kit.grpc.status import Code, Status
-from gossamer.model.authorization import AUDIT_WINDOW, AuditWindow
-from gossamer.model.change import Put, Remove
 from gossamer.model.edge import Edge
-from gossamer.model.names import Key
 from gossamer.model.workload import WORKLOAD, Workload
 from gossamer.pb.v1 import admin_pb2 as pb
 from gossamer.ports import Conflict, Unavailable
-from gossamer.resources.problem import InvalidResource, Where
+from gossamer.resources.problem import Where
 
 SERVICE = "gossamer.v1.Admin"
-# The source of what this API itself puts into the state.
-SOURCE = "admin"
 SHORTEST_INTERVAL_MS = 100
 LONGEST_AUDIT_SECONDS = 24 * 3600
 # `why` looks further back than a table does.
@@ -46,7 +44,7 @@ class Admin:
 
     def __init__(self, plane: Plane) -> None:
         self._plane = plane
-        self._audits: dict[Key, asyncio.TimerHandle] = {}
+        self._audits = Audits(plane.state)
 
     def methods(self) -> dict[str, Method]:
         return {
@@ -81,9 +79,9 @@ class Admin:
             started=int(plane.about.started),
             trust_domain=view.mesh.trust_domain,
             control_address=address,
-            anchors=[_certificate(one) for one in anchors],
-            issuers=[_certificate(one) for one in issuers],
-            workloads=[self._workload(one, sidecars.get(one.key)) for one in self._workloads()],
+            anchors=[encode.certificate(one) for one in anchors],
+            issuers=[encode.certificate(one) for one in issuers],
+            workloads=[encode.workload(view, one, sidecars.get(one.key)) for one in self._workloads()],
             checks=[
                 pb.Check(category=one.category, name=one.name, result=one.result, error=one.error, hint=one.hint)
                 for one in found
@@ -97,16 +95,16 @@ class Admin:
             if not request.dry_run:
                 changes.carried_out(self._plane, steps)
         except changes.Refused as refused:
-            return pb.ApplyResponse(problems=_problems(refused.problems))
-        return _results(steps)
+            return pb.ApplyResponse(problems=encode.problems(refused.problems))
+        return encode.results(steps)
 
     def delete(self, request: pb.DeleteRequest) -> pb.ApplyResponse:
         try:
             steps = changes.deleting(self._plane, _given(request.documents), request.ignore_missing)
             changes.carried_out(self._plane, steps)
         except changes.Refused as refused:
-            return pb.ApplyResponse(problems=_problems(refused.problems))
-        return _results(steps)
+            return pb.ApplyResponse(problems=encode.problems(refused.problems))
+        return encode.results(steps)
 
     def get(self, request: pb.GetRequest) -> pb.GetResponse:
         try:
@@ -131,7 +129,7 @@ class Admin:
         try:
             steps = changes.applying(plane, _given(request.documents))
         except changes.Refused as refused:
-            return pb.DiffResponse(problems=_problems(refused.problems))
+            return pb.DiffResponse(problems=encode.problems(refused.problems))
         before = plane.state.snapshot
         after = before.changed([step.value for step in steps if step.value is not None])
         return pb.DiffResponse(
@@ -169,7 +167,7 @@ class Admin:
         plane = self._plane
         subject = self._find(request.subject, request.namespace)
         view, sidecars = plane.state.snapshot, plane.sidecars()
-        workloads = [self._workload(one, sidecars.get(one.key)) for one in subject.workloads]
+        workloads = [encode.workload(view, one, sidecars.get(one.key)) for one in subject.workloads]
         ends = {subject.name, *(_edge_end(one) for one in subject.workloads)}
         service = subject.service
         return pb.DescribeResponse(
@@ -199,7 +197,7 @@ class Admin:
         subject, client = (self._name(text, request.namespace) for text in (request.subject, request.client))
         now = plane.now()
         sidecars = plane.sidecars()
-        known = [_known(workload, sidecars.get(workload.key)) for workload in self._workloads()]
+        known = [known_of(workload, sidecars.get(workload.key)) for workload in self._workloads()]
         verdicts = why(plane.traffic.rows(now, WHY_WINDOW), known, now, subject, client)
         return pb.WhyResponse(
             verdicts=[
@@ -233,22 +231,12 @@ class Admin:
         subject = self._find(request.workload, request.namespace)
         until = int(self._plane.now()) + request.seconds if request.seconds else 0
         for workload in subject.workloads:
-            self._audit(workload.key, until, request.seconds)
+            self._audits.open(workload.key, until, request.seconds)
         return pb.AuditResponse(until=until)
 
     def shutdown(self, _: pb.ShutdownRequest) -> pb.ShutdownResponse:
         self._plane.stop()
         return pb.ShutdownResponse()
-
-    def _audit(self, key: Key, until: int, seconds: int) -> None:
-        timer = self._audits.pop(key, None)
-        if timer is not None:
-            timer.cancel()
-        if not until:
-            self._plane.state.apply(SOURCE, Remove(AUDIT_WINDOW, key))
-            return
-        self._plane.state.apply(SOURCE, Put(AuditWindow(key, until)))
-        self._audits[key] = asyncio.get_running_loop().call_later(seconds, self._audit, key, 0, 0)
 
     async def _metrics(self, name: str, namespace: str) -> str:
         subject = self._find(name, namespace)
@@ -289,35 +277,6 @@ class Admin:
             for _, workload in sorted(named.items()):
                 yield workload
 
-    def _workload(self, workload: Workload, sidecar: Sidecar | None) -> pb.Workload:
-        sidecar = sidecar or Sidecar(workload.key, connected=False)
-        window = self._plane.state.snapshot.get(AUDIT_WINDOW, workload.key)
-        return pb.Workload(
-            namespace=workload.key.namespace,
-            name=workload.key.name,
-            service=workload.service or "",
-            service_account=workload.service_account,
-            identity=workload.identity,
-            address=str(workload.address),
-            ports=[
-                pb.WorkloadPort(name=port.name, port=port.port, target=port.target, opaque=port.opaque)
-                for port in workload.ports
-            ],
-            labels=dict(workload.labels),
-            ready=workload.ready,
-            pid=sidecar.pid,
-            started=int(sidecar.started),
-            certificate_not_before=int(sidecar.identity.not_before),
-            certificate_not_after=int(sidecar.identity.not_after),
-            bundle_generation=sidecar.identity.bundle_generation,
-            refresh_failures=sidecar.identity.refresh_failures,
-            notes=sidecar.notes,
-            log_file=sidecar.log_file,
-            admin_socket=sidecar.admin_socket,
-            audit_until=window.until if window is not None else 0,
-            connected=sidecar.connected,
-        )
-
 
 def _parse(kind: type[M], request: bytes) -> M:
     try:
@@ -349,42 +308,5 @@ def _given(documents: Iterable[pb.Document]) -> list[Given]:
     return [Given(Where(one.source, one.line, dict(one.lines)), one.json) for one in documents]
 
 
-def _problems(found: Sequence[InvalidResource]) -> list[pb.Problem]:
-    return [
-        pb.Problem(source=one.where.source, line=one.line, field=one.field, message=one.message, remedy=one.remedy)
-        for one in found
-    ]
-
-
-def _results(steps: Iterable[changes.Step]) -> pb.ApplyResponse:
-    return pb.ApplyResponse(
-        results=[
-            pb.ApplyResult(
-                kind=changes.shown_kind(step.kind), namespace=step.key.namespace, name=step.key.name, action=step.action
-            )
-            for step in steps
-        ]
-    )
-
-
-def _certificate(one: Certificate) -> pb.Certificate:
-    return pb.Certificate(
-        subject=one.subject, sha256=one.sha256, not_before=int(one.not_before), not_after=int(one.not_after)
-    )
-
-
 def _edge_end(workload: Workload) -> str:
     return f"{workload.key.namespace}/{workload.service or workload.key.name}"
-
-
-def _known(workload: Workload, sidecar: Sidecar | None) -> Known:
-    return Known(
-        namespace=workload.key.namespace,
-        name=workload.key.name,
-        service=workload.service or "",
-        ready=workload.ready,
-        connected=sidecar is None or sidecar.connected,
-        certificate_not_after=sidecar.identity.not_after if sidecar is not None else 0.0,
-        refresh_failures=sidecar.identity.refresh_failures if sidecar is not None else 0,
-        notes=sidecar.notes if sidecar is not None else (),
-    )

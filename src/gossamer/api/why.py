@@ -1,14 +1,15 @@
 """Is it the mesh or the application? Verdicts from what the sidecars counted (seams §28).
 
-A sidecar names the author of each failure it sees. Here the two ends and the registrations are put together: a
-service nobody serves is the application's, although it was the client's sidecar that gave up. Pure.
+What one failure means is in `blame`; here the edges, workloads and failures that matter are found and put in order,
+with their evidence. Pure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
+from gossamer.api.blame import Known, blame
 from gossamer.model.edge import REFUSALS, Author, AuthoredFailure, Edge
 
 NOBODY = "nobody"
@@ -17,24 +18,6 @@ RECENT_SECONDS = 300.0
 SLOW_MS = 1_000.0
 # Of the client's latency; above it, slowness is the application's.
 APPLICATION_SHARE = 0.7
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known of a workload beside its traffic. Times are wall time in seconds, 0 when unknown."""
-
-    namespace: str
-    name: str
-    service: str
-    ready: bool = True
-    connected: bool = True
-    certificate_not_after: float = 0.0
-    refresh_failures: int = 0
-    notes: tuple[str, ...] = ()
-
-    @property
-    def subject(self) -> str:
-        return f"{self.namespace}/{self.service or self.name}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,129 +77,18 @@ def _still_denied(edge: Edge) -> bool:
     return edge.successes == 0
 
 
-Explain = Callable[[Edge, AuthoredFailure, Sequence[Known]], tuple[str, str, str]]
-"""→ (author, sentence, remedy)"""
-
-
 def _failure(edge: Edge, failure: AuthoredFailure, workloads: Sequence[Known], now: float) -> Verdict:
     if failure.author is Author.INBOUND and failure.reason in REFUSALS:
         return _denied(edge, max(failure.count, edge.denied), failure.reason, now, failure.last)
-    author, sentence, remedy = _explain(edge, failure, workloads)
+    cause = blame(edge, failure, workloads)
     return Verdict(
         subject=_subject(edge),
-        author=author,
-        reason="slow" if author == Author.APPLICATION and failure.reason == "timeout" else failure.reason,
-        sentence=sentence,
+        author=cause.author,
+        reason="slow" if cause.author == Author.APPLICATION and failure.reason == "timeout" else failure.reason,
+        sentence=cause.sentence,
         evidence=(_counted(failure, now), *_evidence(edge)),
-        remedy=remedy,
+        remedy=cause.remedy,
         count=failure.count,
-    )
-
-
-def _explain(edge: Edge, failure: AuthoredFailure, workloads: Sequence[Known]) -> tuple[str, str, str]:
-    server, reason = edge.server, failure.reason
-    match failure.author:
-        case Author.APPLICATION:
-            return Author.APPLICATION, _of_application(server, reason), f"look at what {server} itself prints"
-        case Author.CONTROL_PLANE:
-            return (
-                Author.CONTROL_PLANE,
-                f"{edge.client}'s sidecar had no configuration for {server}: the control plane did not answer it"
-                if reason != "invalid-policy"
-                else f"{edge.client}'s sidecar could not use the configuration it was given for {server}",
-                "run `gossamer check`; `gossamer logs --control-plane` says more",
-            )
-        case Author.OUTBOUND:
-            return _of_outbound(edge, reason, workloads)
-        case Author.INBOUND:
-            return _of_inbound(server, reason)
-
-
-def _of_application(server: str, reason: str) -> str:
-    known = {
-        "refused": f"nothing listens on {server}'s port: its own machine refused the connection",
-        "reset": f"{server} itself reset the connection before it had answered",
-        "closed": f"{server} itself closed the connection before it had answered",
-        "unreachable": f"{server} cannot be reached by its own sidecar",
-        "connect-timeout": f"{server} did not accept the connection of its own sidecar in time",
-        "timeout": f"{server} did not answer in time; its sidecar had delivered the request",
-        "protocol": f"{server} answered with something that is not the protocol it speaks",
-        "cancelled": f"{server} had not answered when its caller gave up; the mesh was waiting for it",
-    }
-    kind, _, number = reason.partition("-")
-    if kind == "status":
-        return f"{server} itself answered {number}; the mesh delivered it unchanged"
-    if kind == "grpc":
-        return f"{server} itself answered with gRPC status {number}; the mesh delivered it unchanged"
-    return known.get(reason, f"{server} itself failed ({reason})")
-
-
-def _of_outbound(edge: Edge, reason: str, workloads: Sequence[Known]) -> tuple[str, str, str]:
-    server, client = edge.server, edge.client
-    serving = [one for one in workloads if one.subject == server]
-    if reason in ("timeout", "idle-timeout"):
-        return (
-            Author.APPLICATION,
-            f"{server} was slower than its route's timeout allows; the mesh had delivered the request",
-            f"make {server} faster, or raise the timeout of the HTTPRoute",
-        )
-    if reason in ("failfast", "no-endpoints", "refused", "unreachable", "connect-timeout"):
-        if not serving:
-            return (
-                Author.APPLICATION,
-                f"no program serves {server}: none was started with `gossamer run --service`",
-                f"start it: gossamer run --service {server.rpartition('/')[2]} -- CMD...",
-            )
-        if not any(one.ready for one in serving):
-            return (
-                Author.APPLICATION,
-                f"{len(serving)} of {len(serving)} programs of {server} run, and none listens on its port",
-                f"look at what {server} itself prints; `gossamer describe {server}` shows its ports",
-            )
-        return (
-            Author.OUTBOUND,
-            f"{client}'s sidecar could not connect to the sidecar of {server} ({reason})",
-            f"`gossamer check --proxy`, then `gossamer logs {server.rpartition('/')[2]}`",
-        )
-    sentences = {
-        "tls": f"the mutual TLS handshake between {client} and {server} failed",
-        "identity": f"what answered for {server} could not prove the identity it must have; nothing was sent to it",
-        "no-route": f"no route of {server} matches what {client} asked for",
-        "forbidden": f"policy forbids {client} to go to {server}",
-        "load-shed": f"{client}'s sidecar had more requests in flight than it may have",
-        "draining": f"{client} was shutting down",
-        "reset": f"the connection between the sidecars of {client} and {server} was lost",
-        "closed": f"the connection between the sidecars of {client} and {server} was lost",
-        "host-port": f"{client} may not reach this machine's own ports",
-    }
-    return (
-        Author.OUTBOUND,
-        sentences.get(reason, f"{client}'s sidecar could not deliver to {server} ({reason})"),
-        f"`gossamer logs {client.rpartition('/')[2]}` shows what its sidecar saw",
-    )
-
-
-def _of_inbound(server: str, reason: str) -> tuple[str, str, str]:
-    if reason in ("refused", "unreachable", "connect-timeout", "failfast"):
-        return (
-            Author.APPLICATION,
-            f"{server} does not accept connections: its own sidecar could not reach it ({reason})",
-            f"look at what {server} itself prints",
-        )
-    sentences = {
-        "no-route": f"routes are attached to {server}'s Server, and none matches the request",
-        "bad-path": f"{server}'s sidecar refused a path that policy cannot be decided on",
-        "bad-request": f"{server}'s sidecar refused a malformed request",
-        "too-large": f"{server}'s sidecar refused a request whose head is too large",
-        "rate-limited": f"a rate limit of {server} was exceeded",
-        "load-shed": f"{server}'s sidecar had more requests in flight than it may have",
-        "draining": f"{server} was shutting down",
-        "tls": f"{server}'s sidecar and the caller could not agree on mutual TLS",
-    }
-    return (
-        Author.INBOUND,
-        sentences.get(reason, f"{server}'s sidecar could not deliver to it ({reason})"),
-        f"`gossamer logs {server.rpartition('/')[2]}` shows what its sidecar saw",
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gossamer.api.why import NOBODY, Known, why
+from gossamer.api.blame import Known
+from gossamer.api.why import NOBODY, why
 from gossamer.model.edge import Author, AuthoredFailure, Edge, Protocol
 
 NOW = 10_000.0
