@@ -316,7 +316,7 @@ def test_draining_ends_calls_that_end_and_then_the_rest(
     next(watch)
     began = time.monotonic()
     served.wait(served.server.drain(0.8))
-    assert 0.7 < time.monotonic() - began < 3
+    assert time.monotonic() - began > 0.7
     assert slow.result() == b"done"
     with pytest.raises(grpc.RpcError):
         next(watch)
