@@ -83,6 +83,8 @@ class Registration:
     machine: str = ""
     # Where other machines reach its sidecar, "10.9.0.2:24000"; "" for nowhere.
     advertised: str = ""
+    # Of several replicas of the control plane the one that has its launcher, or had; "" where there is one only.
+    replica: str = ""
 
     @property
     def key(self) -> Key:

@@ -10,7 +10,7 @@ import asyncio
 import hashlib
 import logging
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 
 from gossamer.model.change import Put, Remove, Replace
@@ -18,7 +18,7 @@ from gossamer.model.mesh import WORKLOAD_NETWORK, Mesh
 from gossamer.model.names import Key, local
 from gossamer.model.service import SERVICE, Service
 from gossamer.model.workload import EXTERNAL_WORKLOAD, WORKLOAD, ExternalWorkload, Workload
-from gossamer.ports import Conflict, Deliver, Store, Unavailable, Write
+from gossamer.ports import Conflict, Deliver, Leadership, Store, Unavailable, Write
 from gossamer.standalone.addresses import Addresses, Taken
 from gossamer.standalone.advertised import Advertised
 from gossamer.standalone.registration import (
@@ -38,6 +38,10 @@ PREFIX = "registrations/"
 # Without its launcher a registration keeps name and address this long (contract of the agent's socket).
 LEASE = 30.0
 SWEEP = 1.0
+# A replica that has not been heard of for so long is away. What runs on its machine goes on, and keeps its endpoints
+# until the replica is back, or for ORPHANED seconds.
+AWAY = 15.0
+ORPHANED = 900.0
 # A machine that tells what it runs may not have heard of its newest workload yet.
 JUST_REGISTERED = 15.0
 MOST = 10_000
@@ -82,8 +86,14 @@ class Registry:
         *,
         zone: str = "",
         advertised: Advertised | None = None,
+        replica: str = "",
+        leadership: Leadership | None = None,
+        alive: Callable[[], Container[str]] = lambda: (),
     ) -> None:
-        """`advertised` None: workloads of this machine cannot be reached from others."""
+        """`advertised` None: workloads of this machine cannot be reached from others.
+
+        `replica`: this one's id among those `alive`, of which the leader ends what the others left; "" and None alone.
+        """
         self._store = store
         self._addresses = addresses
         self._virtual = virtual
@@ -98,13 +108,26 @@ class Registry:
         self._leases: dict[Key, int] = {}
         self._next_lease = 1
         self._services: dict[Key, Service] = {}
+        self._replica = replica
+        self._leadership = leadership
+        self._alive = alive
+        # When a replica was first missed.
+        self._missed: dict[str, float] = {}
+        self._replica_places: dict[str, Place] = {}
+        # Services whose address could not be had when somebody else's workload was heard of.
+        self._owing: set[Key] = set()
         now = clock()
         self._held: dict[Key, Registration] = {}
+        # The version of the store's entry that each is of.
+        self._versions: dict[Key, int] = {}
         for entry in store.scan(PREFIX):
             registration = decode(entry.value)
-            # Its launcher has been waiting for this process: it counts until its lease ends.
-            end = registration.lease_end
-            self._held[registration.key] = replace(registration, lease_end=now + LEASE if end is None else end)
+            if registration.replica == replica:
+                # Its launcher has been waiting for this process: it counts until its lease ends.
+                end = registration.lease_end
+                registration = replace(registration, lease_end=min(now + LEASE, now + LEASE if end is None else end))
+            self._held[registration.key] = registration
+            self._versions[registration.key] = entry.version
 
     async def run(self, deliver: Deliver) -> None:
         """Delivers everything, then ends leases as they run out."""
@@ -113,6 +136,7 @@ class Registry:
             await asyncio.sleep(SWEEP)
             try:
                 self.expire()
+                self._settle()
             except Unavailable as error:
                 _log.warning("leases cannot be ended now: %s", error)
 
@@ -144,7 +168,8 @@ class Registry:
         try:
             address, advertised = self._reached(owner, offer)
             registration = Registration(what, name, address, _digest(session), pid, self._clock())
-            registration = replace(registration, machine=offer.machine if offer else "", advertised=advertised)
+            machine = offer.machine if offer else ""
+            registration = replace(registration, machine=machine, advertised=advertised, replica=self._replica)
             self._save(registration)
         except (Unavailable, Taken):
             self._release(owner)
@@ -156,7 +181,7 @@ class Registry:
         digest = _digest(session)
         for registration in self._held.values():
             if registration.session == digest and registration.machine == machine:
-                resumed = replace(registration, lease_end=None, pid=pid)
+                resumed = replace(registration, lease_end=None, pid=pid, replica=self._replica)
                 self._save(resumed)
                 return self._hold(resumed)
         raise Refused("the session is unknown or its lease has ended; start the program again")
@@ -189,7 +214,12 @@ class Registry:
             said = told.get(registration.key)
             if said is not None:
                 current = replace(
-                    registration, listening=said.listening, withdrawn=said.withdrawn, published=True, lease_end=None
+                    registration,
+                    listening=said.listening,
+                    withdrawn=said.withdrawn,
+                    published=True,
+                    lease_end=None,
+                    replica=self._replica,
                 )
                 if registration.key not in self._leases:
                     self._hold(registration)
@@ -234,15 +264,71 @@ class Registry:
         return self._hold(registration) if lease is None else Held(registration, lease)
 
     def expire(self) -> None:
+        """Ends what has run out of this replica's own and, where it leads, of those that are away."""
         now = self._clock()
+        away = self._away(now) if self._leadership is not None and self._leadership.held() else frozenset()
         for registration in tuple(self._held.values()):
-            if registration.lease_end is not None and registration.lease_end <= now:
+            own = registration.replica == self._replica
+            if not own and registration.replica not in away:
+                continue
+            store = self._store if own or self._leadership is None else self._leadership.store
+            if registration.lease_end is None:
+                if not own:
+                    keep = LEASE if registration.machine else ORPHANED
+                    self._save(replace(registration, lease_end=now + keep), store)
+            elif registration.lease_end <= now:
                 _log.info("the lease of %s ended", registration.key)
-                self._remove(registration)
+                self._remove(registration, store)
+
+    def heard(self, place: str, value: bytes | None, version: int) -> None:
+        """Another replica changed the store below `PREFIX`: what it says is so."""
+        if value is None:
+            namespace, _, name = place.removeprefix(PREFIX).partition("/")
+            gone = self._held.get(local(namespace, name))
+            if gone is not None:
+                self._forgotten(gone)
+            return
+        registration = decode(value)
+        key = registration.key
+        if registration.replica != self._replica:
+            self._leases.pop(key, None)
+        elif key in self._leases and registration.lease_end is not None:
+            # Taken for away by the leader: the launcher is here.
+            registration = replace(registration, lease_end=None)
+        self._held[key] = registration
+        self._versions[key] = version
+        self._show(registration)
+        self._own_later(registration.service)
+
+    def at_replica(self, replica: str, place: Place) -> None:
+        """Where another replica is: what runs there inherits it."""
+        if self._replica_places.get(replica) != place:
+            self._replica_places[replica] = place
+            for registration in self.of_machine(""):
+                if registration.replica == replica:
+                    self._show(registration)
+
+    def _away(self, now: float) -> frozenset[str]:
+        """The replicas that have been missed for long."""
+        alive = self._alive()
+        named = {one.replica for one in self._held.values()} - {self._replica}
+        self._missed = {one: self._missed.get(one, now) for one in named if one not in alive}
+        return frozenset(one for one, since in self._missed.items() if now - since >= AWAY)
+
+    def _settle(self) -> None:
+        for key in tuple(self._owing):
+            self._own(key)
+            self._owing.discard(key)
+
+    def _own_later(self, key: Key) -> None:
+        try:
+            self._own(key)
+        except Unavailable:
+            self._owing.add(key)
 
     def _lose(self, current: Registration, lease_end: float) -> None:
         self._leases.pop(current.key, None)
-        registration = replace(current, published=False, lease_end=lease_end)
+        registration = replace(current, published=False, lease_end=lease_end, replica=self._replica)
         try:
             self._save(registration)
         except Unavailable as error:
@@ -271,7 +357,7 @@ class Registry:
             taken = self._held.get(local(what.namespace, what.replica))
             if taken is None:
                 return what.replica
-            if taken.key in self._leases:
+            if taken.key in self._leases or (taken.replica != self._replica and taken.lease_end is None):
                 raise Refused(f"--replica {what.replica}: it runs already (process {taken.pid}); choose another name")
             self._remove(taken)
             return what.replica
@@ -295,29 +381,36 @@ class Registry:
             raise Refused("the registration has ended or another connection has resumed it")
         return registration
 
-    def _save(self, registration: Registration) -> None:
+    def _save(self, registration: Registration, store: Store | None = None) -> None:
         key = registration.key
-        self._write(Write(_place(key), encode(registration), expected=None if key in self._held else 0))
+        self._write(_place(key), encode(registration), self._versions.get(key, 0), store or self._store)
+        entry = self._store.read(_place(key))
+        self._versions[key] = entry.version if entry is not None else 0
         self._held[key] = registration
         self._show(registration)
         self._own(registration.service)
 
-    def _remove(self, registration: Registration) -> None:
+    def _remove(self, registration: Registration, store: Store | None = None) -> None:
         key = registration.key
-        self._write(Write(_place(key), None))
-        self._held.pop(key, None)
-        self._leases.pop(key, None)
+        self._write(_place(key), None, self._versions.get(key, 0), store or self._store)
         self._release(_owner(key))
+        self._forgotten(registration)
+
+    def _forgotten(self, registration: Registration) -> None:
+        key = registration.key
+        self._held.pop(key, None)
+        self._versions.pop(key, None)
+        self._leases.pop(key, None)
         self._say(Remove(WORKLOAD, key))
         self._say(Remove(EXTERNAL_WORKLOAD, key))
         self.ended(key)
-        self._own(registration.service)
+        self._own_later(registration.service)
 
-    def _write(self, write: Write) -> None:
+    def _write(self, place: str, value: bytes | None, expected: int, store: Store) -> None:
         try:
-            self._store.commit([write])
+            store.commit([Write(place, value, expected)])
         except Conflict as error:
-            raise Unavailable(f"{error}; is a second control plane running?") from error
+            raise Unavailable(f"{error}; try again") from error
 
     def _own(self, key: Key) -> None:
         """The Service lives with its last workload (seams §23). A declared one of the same name takes precedence."""
@@ -339,9 +432,14 @@ class Registry:
             self._say(Put(shown))
 
     def _shown(self, registration: Registration) -> tuple[Workload | ExternalWorkload, ...]:
-        place = self.placed(registration.machine)
+        place = self._placed(registration)
         workload = registration.workload(self._mesh, place)
         return (workload, registration.external(self._mesh, place)) if registration.machine else (workload,)
+
+    def _placed(self, registration: Registration) -> Place:
+        if registration.machine or registration.replica == self._replica:
+            return self.placed(registration.machine)
+        return self._replica_places.get(registration.replica, Place())
 
     def _say(self, change: Put | Remove) -> None:
         if self._deliver is not None:

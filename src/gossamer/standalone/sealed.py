@@ -106,7 +106,7 @@ class SharedKeys:
         return True
 
     def share(self) -> bool:
-        """Into the store, where the files were changed; whether they were. Another's change wins. Raises `Unavailable`."""
+        """Into the store, where the files were changed; whether they were. Another's change wins."""
         files = self._read()
         digest = _digest(files)
         if digest == self._agreed or not {"anchors.pem", "issuer.pem", "issuer.key"} <= files.keys():

@@ -49,9 +49,11 @@ class Stored:
         self._virtual = virtual
         self._status = status
         self._deliver: Deliver | None = None
+        # What each key of the store holds.
+        self._places: dict[str, tuple[Kind[Any], Key]] = {}
 
     async def run(self, deliver: Deliver) -> None:
-        """Delivers what is there. Later changes come through `apply` and `delete`, in this process."""
+        """Delivers what is there. Later changes come through `apply`, `delete`, and from others through `heard`."""
         self.start(deliver)
         await asyncio.get_running_loop().create_future()
 
@@ -59,14 +61,21 @@ class Stored:
         self._deliver = deliver
         found = []
         for entry in self._store.scan(PREFIX):
-            try:
-                found.append(self._virtual.filled(self._resource(entry)))
-                self._status.report(entry.key, ())
-            except (InvalidResource, Taken, Unavailable) as error:
-                # Written by another version of Gossamer: left alone, and said.
-                _log.warning("%s: %s", entry.key, error)
-                self._status.report(entry.key, (f"{entry.key}: {error}",))
+            resource = self._understood(entry.key, entry.value)
+            if resource is not None:
+                found.append(resource)
         deliver(Replace(tuple(found)))
+
+    def heard(self, place: str, value: bytes | None) -> None:
+        """Another replica changed the store below `PREFIX`. What cannot be understood leaves what was before."""
+        if value is None:
+            gone = self._places.pop(place, None)
+            if gone is not None:
+                self._say(Remove(*gone))
+            return
+        resource = self._understood(place, value)
+        if resource is not None:
+            self._say(Put(resource))
 
     def apply(self, declared: Sequence[Declared], now: float, *, dry_run: bool = False) -> list[Result]:
         """All or none. Raises `Taken`, `Unavailable`, or `Conflict` when somebody else changed the same just now."""
@@ -92,6 +101,7 @@ class Stored:
         filled = [self._virtual.filled(one) for one in changed]
         self._store.commit(writes)
         for resource in filled:
+            self._places[_place(resource.kind, resource.key)] = (resource.kind, resource.key)
             self._say(Put(resource))
         return results
 
@@ -112,8 +122,18 @@ class Stored:
         found: dict[str, Any] = json.loads(entry.value)
         return found
 
-    def _resource(self, entry: Entry) -> Object:
-        return replace(self._decode(json.loads(entry.value), Where(self.name)), origin=Origin(self.name))
+    def _understood(self, place: str, value: bytes) -> Object | None:
+        """What is stored; None where another version of Gossamer wrote it: left alone, and said."""
+        try:
+            read = replace(self._decode(json.loads(value), Where(self.name)), origin=Origin(self.name))
+            self._places[place] = (read.kind, read.key)
+            resource = self._virtual.filled(read)
+        except (InvalidResource, Taken, Unavailable) as error:
+            _log.warning("%s: %s", place, error)
+            self._status.report(place, (f"{place}: {error}",))
+            return None
+        self._status.report(place, ())
+        return resource
 
     def _say(self, change: Put | Remove) -> None:
         if self._deliver is not None:

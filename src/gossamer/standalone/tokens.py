@@ -8,12 +8,14 @@ import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
-from gossamer.ports import Conflict, Denied, Entry, Store, Unavailable, Write
+from gossamer.ports import Conflict, Denied, Entry, Leadership, Store, Unavailable, Write
 
 TTL = 60.0
 PREFIX = "tokens/"
 # Not yet used and not yet expired. A launcher asks for one at a time.
 MOST = 20_000
+# Of those that have expired, forgotten at once: a store takes so many changes in one commit.
+SWEPT = 100
 
 Random = Callable[[int], bytes]
 _log = logging.getLogger("gossamer.tokens")
@@ -22,8 +24,10 @@ _log = logging.getLogger("gossamer.tokens")
 class Tokens:
     """The `TokenVerifier` port, and where tokens come from. Times are seconds since the epoch."""
 
-    def __init__(self, store: Store, random: Random) -> None:
+    def __init__(self, store: Store, random: Random, leadership: Leadership | None = None) -> None:
+        """Of several replicas the leader forgets those that have expired."""
         self._store = store
+        self._leadership = leadership
         self._random = random
         self._outstanding = len(store.scan(PREFIX))
 
@@ -54,12 +58,15 @@ class Tokens:
         """Forgets tokens that nobody can use any more."""
         entries = self._store.scan(PREFIX)
         dead = [entry for entry in entries if json.loads(entry.value)["expires"] <= now]
+        self._outstanding = len(entries) - len(dead)
+        if self._leadership is not None and not self._leadership.held():
+            return
+        store = self._store if self._leadership is None else self._leadership.store
         try:
-            self._store.commit([Write(entry.key, None) for entry in dead])
+            for first in range(0, len(dead), SWEPT):
+                store.commit([Write(entry.key, None) for entry in dead[first : first + SWEPT]])
         except Unavailable as error:
             _log.warning("expired join tokens stay stored, unusable: %s", error)
-            return
-        self._outstanding = len(entries) - len(dead)
 
     def _find(self, token: bytes, identity: str, now: float) -> Entry:
         """One answer for every kind of wrong, so that nothing is learnt from it."""
