@@ -1,13 +1,13 @@
 """One end of an HTTP/2 connection (RFC 9113), sans I/O: bytes in, events and bytes out, time as an argument.
 
-Both roles. It knows streams, windows and limits; it knows nothing of gRPC, sockets or clocks. Request and response
-bodies are handed over as they arrive and credit goes back at once: whoever holds them must bound what it holds.
+Both roles. What leaves is in `outgoing`; here are the rules that a peer can break, one method per kind of frame.
+Nothing here knows gRPC, sockets or clocks. Request and response bodies are handed over as they arrive and credit goes
+back at once: whoever holds them must bound what it holds.
 """
 
 from __future__ import annotations
 
 import struct
-from collections import deque
 from typing import NoReturn
 
 from gossamer.kit.budget import Budget
@@ -45,14 +45,8 @@ from gossamer.kit.grpc.frames import (
     frame,
 )
 from gossamer.kit.grpc.limits import Limits
+from gossamer.kit.grpc.outgoing import CONNECTION_WINDOW, PAIR, SETTING, Outgoing
 from gossamer.kit.grpc.validate import malformed
-
-# What we let a peer send on all streams together before it hears from us.
-CONNECTION_WINDOW = 1 << 20
-REMEMBERED_RESETS = 256
-
-_SETTING = struct.Struct(">HI")
-_PAIR = struct.Struct(">II")
 
 
 class _StreamFailed(Exception):
@@ -62,128 +56,25 @@ class _StreamFailed(Exception):
         self.stream = stream
 
 
-class Connection:
+class Connection(Outgoing):
     """One end of one connection. Call `receive` with what arrived, then send what `take` returns."""
 
     def __init__(self, *, server: bool, limits: Limits | None = None) -> None:
-        self.limits = limits = limits or Limits()
-        self.server = server
-        self.streams: dict[int, H2Stream] = {}
-        self.window = STREAM_WINDOW
-        # Small frames keep many streams fair on one connection, whatever MAX_FRAME_SIZE the peer would take.
-        self.max_frame = FRAME_SIZE
-        self.draining = False
+        super().__init__(server=server, limits=limits)
         self.peer_going_away = False
-        # About how many bytes `take` would return.
-        self.waiting = 0
-        self._initial = STREAM_WINDOW
         self._credit = CONNECTION_WINDOW
-        self._last = 0
-        self._next = 1
-        self._out: list[bytes] = []
         self._in = b""
         self._greeted = not server
         self._settled = False
         self._block: tuple[H2Stream | None, int, int, bytearray, int] | None = None
-        self._decoder = Decoder(limits.header_bytes)
-        self._resets: deque[int] = deque(maxlen=REMEMBERED_RESETS)
+        self._decoder = Decoder(self.limits.header_bytes)
         self._budgets: dict[str, Budget] = {}
         self._failed = False
-        self._start()
-
-    def _start(self) -> None:
-        settings = [(4, STREAM_WINDOW), (6, self.limits.header_bytes)]
-        if self.server:
-            settings.append((3, self.limits.streams))
-        else:
-            settings.append((2, 0))
-            self._out.append(PREFACE)
-        self._emit(frame(SETTINGS, 0, 0, b"".join(_SETTING.pack(*pair) for pair in settings)))
-        self._emit(frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", CONNECTION_WINDOW - STREAM_WINDOW)))
-
-    # What goes out.
-
-    def take(self) -> bytes:
-        """Bytes to send, once."""
-        out = self._out
-        if not out:
-            return b""
-        joined = out[0] if len(out) == 1 else b"".join(out)
-        out.clear()
-        self.waiting = 0
-        return joined
-
-    @property
-    def pending(self) -> bool:
-        return bool(self._out)
 
     @property
     def incomplete(self) -> bool:
         """A preface, a frame or a header block has begun and not ended."""
         return not self._settled or bool(self._in) or self._block is not None
-
-    def open(self, block: bytes, *, end: bool) -> H2Stream:
-        """Client: begins a request."""
-        stream = H2Stream(self._next, self._initial)
-        self._next += 2
-        self.streams[stream.id] = stream
-        self.send_headers(stream, block, end=end)
-        return stream
-
-    def send_headers(self, stream: H2Stream, block: bytes, *, end: bool) -> None:
-        """`block` is an encoded header block."""
-        flags = END_STREAM if end else 0
-        if len(block) <= self.max_frame:
-            self._emit(frame(HEADERS, flags | END_HEADERS, stream.id, block))
-        else:
-            pieces = [block[at : at + self.max_frame] for at in range(0, len(block), self.max_frame)]
-            self._emit(frame(HEADERS, flags, stream.id, pieces[0]))
-            for piece in pieces[1:-1]:
-                self._emit(frame(CONTINUATION, 0, stream.id, piece))
-            self._emit(frame(CONTINUATION, END_HEADERS, stream.id, pieces[-1]))
-        stream.fresh = False
-        if end:
-            self._close_local(stream)
-
-    def send_data(self, stream: H2Stream, data: bytes | memoryview, *, end: bool = False) -> int:
-        """Sends as much as the windows allow and returns how much; END_STREAM goes out only with the last byte."""
-        size = len(data)
-        sent = 0
-        while True:
-            n = min(size - sent, stream.window, self.window, self.max_frame)
-            if n <= 0 and (size > sent or not end):
-                return sent
-            last = end and sent + n == size
-            self._out.append(HEADER.pack(n >> 8, n & 255, DATA, END_STREAM if last else 0, stream.id))
-            if n:
-                self._out.append(bytes(data[sent : sent + n]) if sent or n < size else bytes(data))
-            sent += n
-            stream.window -= n
-            self.window -= n
-            self.waiting += n + 9
-            if last:
-                self._close_local(stream)
-                return sent
-            if sent == size:
-                return sent
-
-    def reset(self, stream: H2Stream, code: Error) -> None:
-        """Ends a stream at once, both ways."""
-        if self.streams.pop(stream.id, None) is None:
-            return
-        stream.local_closed = stream.remote_closed = True
-        self._resets.append(stream.id)
-        self._emit(frame(RST_STREAM, 0, stream.id, struct.pack(">I", code)))
-
-    def ping(self, payload: bytes = b"gossamer") -> None:
-        self._emit(frame(PING, 0, 0, payload))
-
-    def go_away(self, code: Error = Error.NO_ERROR, reason: str = "") -> None:
-        """Takes no new streams; those there are may end."""
-        self.draining = True
-        self._emit(frame(GOAWAY, 0, 0, _PAIR.pack(self._last, code) + reason.encode()[:256]))
-
-    # What comes in.
 
     def receive(self, data: bytes, now: float) -> list[Event]:
         """Events in order. Raises `ConnectionFailed`; the events before the fault are lost with the connection."""
@@ -222,6 +113,7 @@ class Connection:
         return events
 
     def _frame(self, kind: int, flags: int, number: int, payload: bytes, now: float, events: list[Event]) -> None:
+        """Which frame may come when (RFC 9113 3.4, 4.3), and whose rule it is then."""
         if self._block is not None and (kind != CONTINUATION or number != self._block[1]):
             self._fail(Error.PROTOCOL_ERROR, "a header block was interrupted")
         if not self._settled:
@@ -250,7 +142,7 @@ class Connection:
             if len(payload) < 8:
                 self._fail(Error.FRAME_SIZE_ERROR, "GOAWAY too short")
             self.peer_going_away = True
-            last, code = _PAIR.unpack_from(payload)
+            last, code = PAIR.unpack_from(payload)
             events.append(GoAway(last & MAX_WINDOW, code))
         elif kind == PUSH_PROMISE:
             self._fail(Error.PROTOCOL_ERROR, "PUSH_PROMISE")
@@ -258,6 +150,7 @@ class Connection:
             self._spend("other_frames", now)
 
     def _on_headers(self, flags: int, number: int, payload: bytes, now: float, events: list[Event]) -> None:
+        """HEADERS (6.2): a header block begins."""
         if not number:
             self._fail(Error.PROTOCOL_ERROR, "HEADERS on stream 0")
         payload = self._unpadded(flags, payload)
@@ -280,6 +173,7 @@ class Connection:
             self._block = (stream, number, flags, bytearray(payload), 0)
 
     def _check_new(self, number: int) -> None:
+        """Whether a stream we do not have may begin (5.1.1)."""
         if self.server and number > self._last:
             if not number & 1:
                 self._fail(Error.PROTOCOL_ERROR, "a client's stream with an even number")
@@ -288,6 +182,7 @@ class Connection:
             self._fail(Error.PROTOCOL_ERROR if idle else Error.STREAM_CLOSED, "HEADERS on a closed stream")
 
     def _on_continuation(self, flags: int, number: int, payload: bytes, now: float, events: list[Event]) -> None:
+        """CONTINUATION (6.10): the block goes on."""
         if self._block is None:
             self._fail(Error.PROTOCOL_ERROR, "CONTINUATION without a header block")
         stream, number, first, block, count = self._block
@@ -303,6 +198,7 @@ class Connection:
     def _on_block(
         self, stream: H2Stream | None, number: int, flags: int, block: bytes, now: float, events: list[Event]
     ) -> None:
+        """A whole header block, decoded whatever becomes of its stream (4.3): a request, a response or trailers (8.1)."""
         try:
             fields = self._decoder.decode(block)
         except TooLarge as error:
@@ -327,6 +223,7 @@ class Connection:
         events.append(Headers(stream, fields, end))
 
     def _new(self, number: int) -> H2Stream:
+        """The peer opens a stream, if it may have one more (5.1.2)."""
         self._last = number
         stream = H2Stream(number, self._initial)
         self.streams[number] = stream
@@ -335,6 +232,7 @@ class Connection:
         return stream
 
     def _on_data(self, flags: int, number: int, payload: bytes, now: float, events: list[Event]) -> None:
+        """DATA (6.1), within both windows (5.2), as long as was announced (8.1.1)."""
         if not number:
             self._fail(Error.PROTOCOL_ERROR, "DATA on stream 0")
         size = len(payload)
@@ -374,6 +272,7 @@ class Connection:
         raise _StreamFailed(Error.STREAM_CLOSED, number)
 
     def _on_window(self, number: int, payload: bytes, now: float, events: list[Event]) -> None:
+        """WINDOW_UPDATE (6.9)."""
         if len(payload) != 4:
             self._fail(Error.FRAME_SIZE_ERROR, "WINDOW_UPDATE is not 4 bytes")
         self._spend("other_frames", now)
@@ -398,6 +297,7 @@ class Connection:
         events.append(Writable(stream))
 
     def _on_reset(self, number: int, payload: bytes, now: float, events: list[Event]) -> None:
+        """RST_STREAM (6.4)."""
         if len(payload) != 4:
             self._fail(Error.FRAME_SIZE_ERROR, "RST_STREAM is not 4 bytes")
         if not number:
@@ -413,6 +313,7 @@ class Connection:
         events.append(Reset(stream, int.from_bytes(payload, "big")))
 
     def _on_settings(self, flags: int, number: int, payload: bytes, now: float, events: list[Event]) -> None:
+        """SETTINGS (6.5)."""
         if number:
             self._fail(Error.PROTOCOL_ERROR, "SETTINGS on a stream")
         if flags & ACK:
@@ -422,7 +323,7 @@ class Connection:
         if len(payload) % 6:
             self._fail(Error.FRAME_SIZE_ERROR, "SETTINGS of an odd size")
         self._spend("settings", now)
-        for name, value in _SETTING.iter_unpack(payload):
+        for name, value in SETTING.iter_unpack(payload):
             if name == 2 and value > 1:
                 self._fail(Error.PROTOCOL_ERROR, "ENABLE_PUSH is neither 0 nor 1")
             elif name == 4:
@@ -432,6 +333,7 @@ class Connection:
         self._emit(frame(SETTINGS, ACK, 0))
 
     def _on_initial_window(self, value: int, events: list[Event]) -> None:
+        """Moves the window of every stream (6.9.2)."""
         if value > MAX_WINDOW:
             self._fail(Error.FLOW_CONTROL_ERROR, "INITIAL_WINDOW_SIZE too large")
         delta = value - self._initial
@@ -444,6 +346,7 @@ class Connection:
                 events.append(Writable(stream))
 
     def _on_ping(self, flags: int, number: int, payload: bytes, now: float) -> None:
+        """PING (6.7)."""
         if number:
             self._fail(Error.PROTOCOL_ERROR, "PING on a stream")
         if len(payload) != 8:
@@ -453,6 +356,7 @@ class Connection:
             self._emit(frame(PING, ACK, 0, payload))
 
     def _on_priority(self, number: int, payload: bytes, now: float) -> None:
+        """PRIORITY (6.3): its scheme is deprecated, the frame must be well-formed."""
         if not number:
             self._fail(Error.PROTOCOL_ERROR, "PRIORITY on stream 0")
         self._spend("other_frames", now)
@@ -482,16 +386,8 @@ class Connection:
         if stream.local_closed:
             self.streams.pop(stream.id, None)
 
-    def _close_local(self, stream: H2Stream) -> None:
-        stream.local_closed = True
-        if stream.remote_closed:
-            self.streams.pop(stream.id, None)
-
-    def _emit(self, whole: bytes) -> None:
-        self._out.append(whole)
-        self.waiting += len(whole)
-
     def _spend(self, what: str, now: float) -> None:
+        """Counts what gives us work without any use (10.5); the limits say how much is too much."""
         budget = self._budgets.get(what)
         if budget is None:
             budget = self._budgets[what] = Budget(getattr(self.limits, what))
@@ -499,6 +395,7 @@ class Connection:
             self._fail(Error.ENHANCE_YOUR_CALM, f"too many {what.replace('_', ' ')}")
 
     def _fail_stream(self, failed: _StreamFailed, now: float, events: list[Event]) -> None:
+        """A stream error (5.4.2): resets it and tells its owner."""
         if failed.code is not Error.REFUSED_STREAM:
             self._spend("own_resets", now)
         stream = self.streams.pop(failed.stream, None)
@@ -509,7 +406,8 @@ class Connection:
             events.append(Reset(stream, failed.code))
 
     def _fail(self, code: Error, reason: str) -> NoReturn:
-        self._emit(frame(GOAWAY, 0, 0, _PAIR.pack(self._last, code) + reason.encode()[:256]))
+        """A connection error (5.4.1)."""
+        self._emit(frame(GOAWAY, 0, 0, PAIR.pack(self._last, code) + reason.encode()[:256]))
         raise ConnectionFailed(code, reason)
 
 

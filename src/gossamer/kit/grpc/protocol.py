@@ -1,4 +1,7 @@
-"""One connection of the server: an asyncio Protocol around `frames`, with a table of calls and one write per turn."""
+"""One connection of the server: an asyncio Protocol around `connection`, with a table of calls and one write per turn.
+
+What a request's head asks for is `request`'s to say, what a call does `calls`'s.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,12 @@ import os
 import socket
 from typing import TYPE_CHECKING, cast
 
-from gossamer.kit.grpc import message
+from gossamer.kit.grpc import message, request
 from gossamer.kit.grpc.calls import Call, Context
 from gossamer.kit.grpc.connection import Connection
-from gossamer.kit.grpc.fields import Fields, encode
+from gossamer.kit.grpc.fields import Fields
 from gossamer.kit.grpc.frames import ConnectionFailed, Data, Error, H2Stream, Headers, Reset, Writable
+from gossamer.kit.grpc.plain import Plain
 from gossamer.kit.grpc.status import Code, Status
 from gossamer.kit.peer import Credentials, credentials
 
@@ -24,10 +28,6 @@ CHUNK = 256 * 1024
 # Answers to control frames that may wait for a peer that does not read.
 UNREAD = 1 << 20
 
-_NOT_GRPC = b"This is a gRPC server.\n"
-_PLAIN_HEADERS = encode(
-    [(b":status", b"415"), (b"content-type", b"text/plain"), (b"content-length", b"%d" % len(_NOT_GRPC))]
-)
 _log = logging.getLogger("gossamer.grpc")
 
 
@@ -55,8 +55,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._credentials: Credentials | None = None
         self._dirty: dict[Call, None] = {}
-        # What is not gRPC: when it came, and the answer once it has ended (None: not answered yet).
-        self._plain: dict[H2Stream, tuple[float, bytes | None]] = {}
+        self._plain = Plain(self.connection)
         self._buffered = 0
         self._paused = False
         self._going = False
@@ -93,7 +92,7 @@ class Link(asyncio.Protocol):
             elif type(event) is Writable:
                 self._on_writable(event.stream)
             elif type(event) is Reset:
-                self._plain.pop(event.stream, None)
+                self._plain.ended(event.stream)
                 call = event.stream.user
                 if call is not None:
                     call.ended()
@@ -150,7 +149,7 @@ class Link(asyncio.Protocol):
                 break
             dirty.pop(call, None)
         if self._plain:
-            self._flush_plain()
+            self._plain.write()
         data = connection.take()
         if data:
             transport.write(data)
@@ -197,11 +196,8 @@ class Link(asyncio.Protocol):
             call = row.user
             if call is not None and not row.remote_closed and now - call.began > limits.incomplete:
                 call.finish(Status(Code.DEADLINE_EXCEEDED, "the request did not end"))
-        for row, (began, _) in tuple(self._plain.items()):
-            if now - began > limits.incomplete:
-                del self._plain[row]
-                self.connection.reset(row, Error.CANCEL)
-                self._server.schedule(self)
+        if self._plain.expire(now - limits.incomplete):
+            self._server.schedule(self)
         return None
 
     # Calls call these.
@@ -246,38 +242,16 @@ class Link(asyncio.Protocol):
             self._complete(call)
 
     def _call(self, row: H2Stream, fields: Fields, now: float) -> Call | None:
-        """The call that a request's head asks for; None when it was answered as plain HTTP. Raises `Status`."""
-        server = self._server
-        path = method = content = b""
-        peer: bytes | None = None
-        deadline: float | None = None
-        metadata: dict[str, str] = {}
-        for name, value in fields:
-            if name == b":path":
-                path = value
-            elif name == b":method":
-                method = value
-            elif name == b"content-type":
-                content = value
-            elif name == b"grpc-timeout":
-                deadline = now + message.timeout(value)
-            elif name == b"grpc-encoding":
-                if value != b"identity":
-                    raise Status(Code.UNIMPLEMENTED, f"grpc-encoding {value.decode('latin-1')} is not understood")
-            elif name == server.peer_header:
-                if peer is not None:
-                    raise Status(Code.UNAUTHENTICATED, "the caller's identity was given twice")
-                peer = value
-            elif name[:1] != b":":
-                metadata[name.decode("latin-1")] = value.decode("latin-1")
-        if method != b"POST" or content.split(b";")[0].split(b"+")[0] != b"application/grpc":
-            self._plain[row] = (now, None)
+        """The call that a request's head asks for; None when it is answered as plain HTTP. Raises `Status`."""
+        asked = request.asked(fields, now, self._server.peer_header)
+        if asked is None:
+            self._plain.begin(row, now)
             return None
-        found = server.methods.get(path)
-        if found is None:
-            raise Status(Code.UNIMPLEMENTED, f"no method {path.decode('latin-1')}")
-        name_of_peer = peer.decode("latin-1") if peer else None
-        return Call(self, row, found, Context(name_of_peer, metadata, deadline, self._credentials), now)
+        method = self._server.methods.get(asked.path)
+        if method is None:
+            raise Status(Code.UNIMPLEMENTED, f"no method {asked.path.decode('latin-1')}")
+        context = Context(asked.peer, asked.metadata, asked.deadline, self._credentials)
+        return Call(self, row, method, context, now)
 
     def _on_data(self, row: H2Stream, data: bytes, end: bool) -> None:
         call = row.user
@@ -305,12 +279,12 @@ class Link(asyncio.Protocol):
         if call.closed:
             return
         try:
-            request = message.unprefixed(body, self._server.limits.message, complete=True)
+            whole = message.unprefixed(body, self._server.limits.message, complete=True)
         except Status as status:
             call.finish(status)
             return
-        assert request is not None
-        call.start(request)
+        assert whole is not None
+        call.start(whole)
 
     def _refuse(self, call: Call, status: Status) -> None:
         self._drop_body(call)
@@ -324,17 +298,3 @@ class Link(asyncio.Protocol):
     def _on_writable(self, row: H2Stream | None) -> None:
         if row is not None and row.user is not None:
             self._dirty[row.user] = None
-
-    def _flush_plain(self) -> None:
-        """Answers, as plain HTTP, requests that are not gRPC, once they have ended."""
-        for row, (began, body) in tuple(self._plain.items()):
-            if not row.remote_closed:
-                continue
-            if body is None:
-                self.connection.send_headers(row, _PLAIN_HEADERS, end=False)
-                body = _NOT_GRPC
-            left = body[self.connection.send_data(row, body, end=True) :]
-            if row.local_closed:
-                del self._plain[row]
-            else:
-                self._plain[row] = (began, left)
