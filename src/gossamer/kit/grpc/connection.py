@@ -198,7 +198,7 @@ class Connection(Outgoing):
     def _on_block(
         self, stream: H2Stream | None, number: int, flags: int, block: bytes, now: float, events: list[Event]
     ) -> None:
-        """A whole header block, decoded whatever becomes of its stream (4.3): a request, a response or trailers (8.1)."""
+        """A whole header block, decoded whatever becomes of its stream (4.3): a head or trailers (8.1)."""
         try:
             fields = self._decoder.decode(block)
         except TooLarge as error:
