@@ -1,0 +1,128 @@
+"""A control plane among several on one store: what it tells the others, and what it hears from them.
+
+The store tells on threads of its own; everything here happens on the event loop, in the order in which it was stored.
+Alone, on SQLite, nothing is told and nothing heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from ipaddress import IPv4Address
+
+from gossamer.ports import Unavailable, Write
+from gossamer.standalone.etcd.mirror import News
+from gossamer.standalone.opening import Opened
+from gossamer.standalone.registration import Place
+from gossamer.standalone.sealed import SharedKeys
+
+PREFIX = "replicas/"
+# How often files are compared with what is shared.
+LOOK = 1.0
+
+Heard = Callable[[str, bytes | None, int], None]
+"""(key, value or None, version) of an entry that another replica changed."""
+
+_log = logging.getLogger("gossamer.replicas")
+
+
+class Replicas:
+    def __init__(self, opened: Opened, keys: SharedKeys | None) -> None:
+        """`keys` None: this one is alone."""
+        self._opened = opened
+        self._keys = keys
+        self._listeners: list[tuple[str, Heard]] = []
+        self._placed: Callable[[str, Place], None] = lambda replica, place: None
+        self._held_back: deque[News] = deque()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._dead = asyncio.Event()
+        if opened.etcd is not None:
+            # From here on nothing is missed; it is told once there are listeners.
+            opened.etcd.subscribe(self._on_thread)
+
+    @property
+    def id(self) -> str:
+        return self._opened.replica
+
+    def owner(self, role: str) -> str:
+        """The name under which this replica has an address of its own for a role."""
+        return f"{role}/{self.id}" if self.id else role
+
+    def alive(self) -> dict[str, dict[str, str]]:
+        return self._opened.etcd.alive() if self._opened.etcd is not None else {}
+
+    def announce(self, node: str, zone: str, front: tuple[IPv4Address, int]) -> None:
+        """From here on this replica may lead, and workloads of the others are told where its front is."""
+        if self._opened.etcd is None:
+            return
+        address = f"{front[0]}:{front[1]}"
+        held = self._opened.store.read(PREFIX + self.id)
+        value = json.dumps({"front": address}).encode()
+        if held is None or held.value != value:
+            self._opened.store.commit([Write(PREFIX + self.id, value)])
+        self._opened.etcd.announce({"node": node, "zone": zone, "front": address}, candidate=True)
+
+    def fronts(self, own: str) -> str:
+        """Where sidecars find a control plane, `A:P` or `A:P,tls:B:P`: this machine's first."""
+        others = [json.loads(entry.value)["front"] for entry in self._opened.store.scan(PREFIX)]
+        return ",tls:".join(dict.fromkeys([own, *others]))
+
+    def on(self, prefix: str, heard: Heard) -> None:
+        self._listeners.append((prefix, heard))
+
+    def on_place(self, placed: Callable[[str, Place], None]) -> None:
+        """Told where each of the others is."""
+        self._placed = placed
+
+    async def run(self) -> None:
+        """Passes on what was heard and shares keys; raises what ended the store, for whoever runs this process."""
+        etcd = self._opened.etcd
+        if etcd is None:
+            await asyncio.get_running_loop().create_future()
+            return
+        self._loop = asyncio.get_running_loop()
+        etcd.on_death = lambda: self._from_thread(self._dead.set)
+        self._catch_up()
+        while True:
+            etcd.check()
+            self._look()
+            try:
+                await asyncio.wait_for(self._dead.wait(), LOOK)
+            except TimeoutError:
+                continue
+
+    def _look(self) -> None:
+        for replica, about in self.alive().items():
+            if replica != self.id:
+                self._placed(replica, Place(str(about.get("node", "")), str(about.get("zone", ""))))
+        try:
+            if self._keys is not None and not self._keys.take() and self._keys.share():
+                _log.info("keys that were changed here are shared with the other replicas")
+        except Unavailable as error:
+            _log.warning("keys are not shared now: %s", error)
+
+    def _on_thread(self, news: Sequence[News]) -> None:
+        self._held_back.extend(news)
+        if self._loop is not None:
+            self._from_thread(self._catch_up)
+
+    def _from_thread(self, act: Callable[[], None]) -> None:
+        if self._loop is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(act)
+
+    def _catch_up(self) -> None:
+        while self._held_back:
+            one = self._held_back.popleft()
+            for prefix, heard in self._listeners:
+                if one.key.startswith(prefix):
+                    self._hear(heard, one)
+
+    def _hear(self, heard: Heard, one: News) -> None:
+        try:
+            heard(one.key, one.value, one.version)
+        except (ValueError, KeyError, TypeError) as error:
+            # Written by another version of Gossamer: what was before stays.
+            _log.warning("%s cannot be understood: %s", one.key, error)
