@@ -19,13 +19,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, suppress
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
 from functools import partial
 from ipaddress import IPv4Address
 from pathlib import Path
 from typing import Any
 
 import uvloop
+from cryptography import x509
 
 import gossamer
 from gossamer.api import server as sidecars_api
@@ -35,7 +35,7 @@ from gossamer.api.plane import About, Certificate, Plane, Sidecar
 from gossamer.api.watches import Watches
 from gossamer.binary import ProxyNotFound, find_proxy
 from gossamer.identity import material, trust
-from gossamer.identity.authority import SKEW, Leaf
+from gossamer.identity.authority import Leaf
 from gossamer.identity.certify import Renewals, certify
 from gossamer.kit import logs, tasks
 from gossamer.kit.grpc.server import Server
@@ -54,19 +54,19 @@ from gossamer.resources.documents import load
 from gossamer.resources.metadata import key_of
 from gossamer.resources.problem import InvalidResource, Where
 from gossamer.settings import ControllerSettings, InvalidSetting, Paths, controller_settings, paths
-from gossamer.standalone import keys
+from gossamer.standalone import keys, trust_root
 from gossamer.standalone.addresses import Addresses, Taken, bindable
 from gossamer.standalone.agent_socket import AgentSocket, Facts
 from gossamer.standalone.desk import LocalDesk
 from gossamer.standalone.directory import Directory
 from gossamer.standalone.front import Front
-from gossamer.standalone.keys import KeyFiles
 from gossamer.standalone.lock import Lock
 from gossamer.standalone.registry import PREFIX as REGISTRATIONS
 from gossamer.standalone.registry import Registry
 from gossamer.standalone.store import SqliteStore
 from gossamer.standalone.stored import Declared, Stored
 from gossamer.standalone.tokens import Tokens
+from gossamer.standalone.trustee import Trustee
 from gossamer.standalone.virtual import Virtual
 from gossamer.state import State
 
@@ -129,23 +129,15 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         held.callback(store.close)
 
         # Trust: keys on disk → an authority that signs, and the bundle that sidecars are to trust.
-        key_files = KeyFiles(files.ca)
         mesh = _named(store, settings)
-        _provide_keys(key_files, settings, mesh)
-        lifetime = timedelta(seconds=settings.leaf_lifetime)
-        trusted = trust.load(key_files, datetime.now(UTC), lifetime, min(lifetime / 10, SKEW))
+        trustee = trust_root.trustee(store, settings, mesh, files)
         tokens = Tokens(store, os.urandom)
 
         # Addresses of workloads, services and of the control plane itself.
         workload_addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom, bindable(INBOUND_PORT))
         virtual = Virtual(Addresses(store, SERVICE_NETWORK, os.urandom))
         control_address = await _control_address(store)
-        mesh = replace(
-            mesh,
-            control_address=(control_address, FRONT_PORT),
-            bundle=trusted.bundle(mesh.trust_domain, _generation(store, trust.digest(trusted.anchors))),
-        )
-        keys.write_anchors(files.trust_anchors, trusted.pem, mesh.bundle.generation)
+        mesh = replace(mesh, control_address=(control_address, FRONT_PORT), bundle=trustee.bundle)
         control_name = mesh.control_identity
 
         # State: what sources say → snapshots.
@@ -159,13 +151,9 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         # What is served from it.
         edges = Edges(time.time())
         watches = Watches(state)
-        signer = partial(
-            certify,
-            authority=trusted.authority,
-            tokens=tokens,
-            renewals=Renewals(),
-            random=os.urandom,
-        )
+        trustee.publish = lambda bundle: state.set_mesh(replace(state.snapshot.mesh, bundle=bundle))
+        trustee.live = lambda: tuple(trust_root.live(registry.registrations(), mesh, edges.heard))
+        signer = partial(certify, tokens=tokens, renewals=Renewals(), random=os.urandom)
         front = Front(
             [str(find_proxy())],
             _front_environment(files, control_address, mesh),
@@ -177,7 +165,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             sidecars_api.methods(
                 state,
                 watches,
-                lambda name, token, csr, peer: signer(name, token, csr, peer, now=time.time()),
+                lambda *asked: signer(*asked, authority=trustee.authority, now=time.time()),
                 _log_issued,
                 lambda reporter, report: edges.report(reporter, report, time.time()),
             ),
@@ -193,7 +181,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             declared=_Declared(stored),
             decode=decode,
             traffic=edges,
-            certificates=partial(_certificates, trusted),
+            certificates=lambda: _certificates(trustee),
             sidecars=partial(_sidecars, registry, edges, facts),
             problems=problems.all,
             original=_original,
@@ -213,6 +201,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
                 ("stored resources", stored.run(partial(state.apply, "store"))),
                 ("resource files", directory.run(partial(state.apply, "files"))),
                 ("registrations", registry.run(partial(state.apply, "run"))),
+                ("trust", trustee.run()),
                 ("front sidecar", front.run()),
                 ("launchers' socket", _launchers(agent, state, front, files)),
                 ("join tokens", _every(TOKEN_SWEEP, lambda: tokens.expire(time.time()))),
@@ -282,36 +271,6 @@ def _named(store: Store, settings: ControllerSettings) -> Mesh:
     return Mesh(trust_domain=domain, default_policy=DefaultPolicy(settings.default_inbound_policy))
 
 
-def _provide_keys(key_files: KeyFiles, settings: ControllerSettings, mesh: Mesh) -> None:
-    """Brings what the user gave, checked first; makes an anchor and an issuer where there is nothing."""
-    if settings.trust_anchors and settings.issuer_cert and settings.issuer_key:
-        anchors = _read(settings.trust_anchors)
-        certificate, key = _read(settings.issuer_cert), _read(settings.issuer_key)
-        now = datetime.now(UTC)
-        material.issuer(certificate, key, material.anchors(anchors, now), now)
-        key_files.bring(anchors, certificate, key)
-    elif not key_files.exist:
-        key_files.make(mesh.control_namespace, mesh.trust_domain)
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Unavailable(f"{path}: {error.strerror or error}") from error
-
-
-def _generation(store: Store, digest: str) -> int:
-    """Counts the sets of anchors this mesh has had; the same set again is the same generation."""
-    held = store.read("mesh/bundle")
-    known, _, generation = (held.value.decode() if held else "").rpartition(" ")
-    if known == digest:
-        return int(generation)
-    new = int(generation or 0) + 1
-    store.commit([Write("mesh/bundle", f"{digest} {new}".encode(), expected=held.version if held else 0)])
-    return new
-
-
 async def _control_address(store: Store) -> IPv4Address:
     """The front's own address, which running sidecars know: kept, also when a predecessor's front ends late."""
     addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom, _free)
@@ -376,10 +335,13 @@ def _log_issued(leaf: Leaf) -> None:
     )
 
 
-def _certificates(trusted: trust.Trust) -> tuple[list[Certificate], list[Certificate]]:
-    anchors = [Certificate(one.subject, one.sha256, one.not_before, one.not_after) for one in trusted.described_anchors]
-    issuers = [Certificate(one.subject, one.sha256, one.not_before, one.not_after) for one in trusted.described_issuers]
-    return anchors, issuers
+def _certificates(trustee: Trustee) -> tuple[list[Certificate], list[Certificate]]:
+    return [*map(_certificate, trustee.anchors)], [_certificate(one.certificate) for one in trustee.issuers]
+
+
+def _certificate(one: x509.Certificate) -> Certificate:
+    shown = trust.describe(one)
+    return Certificate(shown.subject, shown.sha256, shown.not_before, shown.not_after)
 
 
 def _sidecars(registry: Registry, edges: Edges, facts: Facts) -> dict[Key, Sidecar]:

@@ -140,6 +140,23 @@ def _seconds(text: str) -> float:
     return seconds
 
 
+def _decades(text: str) -> float:
+    expected = "a number of seconds from 1 to thirty years"
+    try:
+        seconds = float(text)
+    except ValueError:
+        raise ValueError(expected) from None
+    if not 1.0 <= seconds <= 30 * 366 * 86_400.0:
+        raise ValueError(expected)
+    return seconds
+
+
+def _switch(text: str) -> str:
+    if text not in ("on", "off"):
+        raise ValueError("on or off")
+    return text
+
+
 def _domain(text: str) -> str:
     if len(text) > 100 or not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", text):
         raise ValueError("a domain such as cluster.local")
@@ -164,6 +181,21 @@ class ControllerSettings:
         default=None, metadata=_told("The issuer's certificate, then any intermediates (PEM).", Path)
     )
     issuer_key: Path | None = field(default=None, metadata=_told("The issuer's key (PEM).", Path))
+    issuer_dir: Path | None = field(
+        default=None, metadata=_told("Folder with tls.crt, tls.key and ca.crt to use and watch.", Path)
+    )
+    automatic_rotation: str = field(
+        default="on", metadata=_told("Whether issuer and trust anchor are replaced by age: on or off.", _switch)
+    )
+    issuer_lifetime: float = field(
+        default=365 * 86_400.0, metadata=_told("Seconds that an issuer made here is valid.", _seconds)
+    )
+    anchor_lifetime: float = field(
+        default=3650 * 86_400.0, metadata=_told("Seconds that a trust anchor made here is valid.", _decades)
+    )
+    anchor_margin: float = field(
+        default=180 * 86_400.0, metadata=_told("Seconds of life left at which a trust anchor is replaced.", _decades)
+    )
     default_inbound_policy: str = field(
         default="all-authenticated", metadata=_told("What holds for ports without a Server.", _policy)
     )
@@ -206,4 +238,8 @@ def controller_settings(arguments: Sequence[str], environ: Mapping[str, str]) ->
     settings = ControllerSettings(**given)
     if bool(settings.issuer_cert) != bool(settings.issuer_key) or (settings.issuer_cert and not settings.trust_anchors):
         raise InvalidSetting("--issuer-cert and --issuer-key belong together, and need --trust-anchors")
+    if settings.trust_anchors and not settings.issuer_cert:
+        raise InvalidSetting("--trust-anchors needs --issuer-cert and --issuer-key, which are under one of them")
+    if settings.issuer_dir and settings.issuer_cert:
+        raise InvalidSetting("--issuer-dir takes the place of --trust-anchors, --issuer-cert and --issuer-key")
     return settings

@@ -52,7 +52,7 @@ def new_anchor(name: str, now: datetime, random: Random, lifetime: timedelta = A
 
 def new_issuer(name: str, anchor: Pair, now: datetime, random: Random, lifetime: timedelta = ISSUER_LIFETIME) -> Pair:
     """An authority for leaves only, signed by the anchor, which it does not outlive. Raises `Unusable`."""
-    parent = _certificates(anchor.certificate, "the trust anchor")[0]
+    parent = certificates(anchor.certificate, "the trust anchor")[0]
     parent_key = _key(anchor.key, "the trust anchor's key")
     if not _same_key(parent, parent_key):
         raise Unusable("the trust anchor's key does not belong to its certificate")
@@ -66,7 +66,7 @@ def new_issuer(name: str, anchor: Pair, now: datetime, random: Random, lifetime:
 
 def anchors(pem: bytes, now: datetime) -> tuple[x509.Certificate, ...]:
     """The trust anchors of a file. Raises `Unusable` for the first that cannot be one."""
-    found = _certificates(pem, "the trust anchors")
+    found = certificates(pem, "the trust anchors")
     for one in found:
         _check_authority(one, "the trust anchor", now)
     return tuple(dict.fromkeys(found))
@@ -74,7 +74,7 @@ def anchors(pem: bytes, now: datetime) -> tuple[x509.Certificate, ...]:
 
 def issuer(certificate: bytes, key: bytes, trusted: Sequence[x509.Certificate], now: datetime) -> Issuer:
     """An issuer ready to sign: its certificate, then any intermediates, all PEM. Raises `Unusable`."""
-    own, *above = _certificates(certificate, "the issuer's certificate")
+    own, *above = certificates(certificate, "the issuer's certificate")
     private = _key(key, "the issuer's key")
     if not _same_key(own, private):
         raise Unusable("the issuer's key does not belong to its certificate: give the key that was made with it")
@@ -154,7 +154,8 @@ def _constraints(one: x509.Certificate) -> x509.BasicConstraints:
         return x509.BasicConstraints(ca=False, path_length=None)
 
 
-def _certificates(pem: bytes, what: str) -> list[x509.Certificate]:
+def certificates(pem: bytes, what: str) -> list[x509.Certificate]:
+    """Those of a file, unchecked. Raises `Unusable`."""
     try:
         found = x509.load_pem_x509_certificates(pem)
     except ValueError as error:
