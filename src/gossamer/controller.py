@@ -54,16 +54,18 @@ from gossamer.resources.documents import load
 from gossamer.resources.metadata import key_of
 from gossamer.resources.problem import InvalidResource, Where
 from gossamer.settings import ControllerSettings, InvalidSetting, Paths, controller_settings, paths
-from gossamer.standalone import keys, trust_root
+from gossamer.standalone import keys, replicas, trust_root
 from gossamer.standalone.addresses import Addresses, Taken, bindable
 from gossamer.standalone.agent_socket import AgentSocket, Facts
 from gossamer.standalone.desk import LocalDesk
 from gossamer.standalone.directory import Directory
 from gossamer.standalone.front import Front
 from gossamer.standalone.lock import Lock
+from gossamer.standalone.opening import open_store
 from gossamer.standalone.registry import PREFIX as REGISTRATIONS
 from gossamer.standalone.registry import Registry
-from gossamer.standalone.store import SqliteStore
+from gossamer.standalone.replicas import Replicas
+from gossamer.standalone.stored import PREFIX as RESOURCES
 from gossamer.standalone.stored import Declared, Stored
 from gossamer.standalone.tokens import Tokens
 from gossamer.standalone.trustee import Trustee
@@ -121,22 +123,26 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
     with ExitStack() as held:
         for folder in (files.state, files.runtime.parent, files.runtime):
             keys.private_directory(folder)
-        held.enter_context(Lock(files.lock))
+        lock = held.enter_context(Lock(files.lock))
         for leftover in (files.ready, files.control_socket, files.admin_socket, files.agent_socket):
             leftover.unlink(missing_ok=True)
             held.callback(leftover.unlink, missing_ok=True)
-        store = SqliteStore(files.store)
-        held.callback(store.close)
+        opened, close_store = open_store(settings, files, lock)
+        held.callback(close_store)
+        store, leadership = opened.store, opened.leadership
+        shared_keys = replicas.shared_keys(opened, files)
+        others = Replicas(opened, shared_keys)
 
         # Trust: keys on disk → an authority that signs, and the bundle that sidecars are to trust.
         mesh = _named(store, settings)
         trustee = trust_root.trustee(store, settings, mesh, files)
-        tokens = Tokens(store, os.urandom)
+        others.share_keys()
+        tokens = Tokens(store, os.urandom, leadership)
 
         # Addresses of workloads, services and of the control plane itself.
         workload_addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom, bindable(INBOUND_PORT))
         virtual = Virtual(Addresses(store, SERVICE_NETWORK, os.urandom))
-        control_address = await _control_address(store)
+        control_address = await _control_address(store, others.owner(CONTROL_OWNER))
         mesh = replace(mesh, control_address=(control_address, FRONT_PORT), bundle=trustee.bundle)
         control_name = mesh.control_identity
 
@@ -146,7 +152,21 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         stored = Stored(store, decode, virtual, problems)
         directory = Directory(settings.dir, decode, partial(state.holder, other_than="files"), virtual, problems)
         node = socket.gethostname()
-        registry = Registry(store, workload_addresses, virtual, mesh, node, time.time, os.urandom)
+        registry = Registry(
+            store,
+            workload_addresses,
+            virtual,
+            mesh,
+            node,
+            time.time,
+            os.urandom,
+            replica=others.id,
+            leadership=leadership,
+            alive=others.alive,
+        )
+        others.on(REGISTRATIONS, registry.heard)
+        others.on(RESOURCES, stored.heard)
+        others.on_place(registry.at_replica)
 
         # What is served from it.
         edges = Edges(time.time())
@@ -172,7 +192,9 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             admit=front.admit,
             peer_header="l5d-client-id",
         )
-        facts = Facts(files.trust_anchors, f"{control_address}:{FRONT_PORT}", files.runtime, files.state)
+        others.announce(node, "", (control_address, FRONT_PORT))
+        fronts = others.fronts(f"{control_address}:{FRONT_PORT}")
+        facts = Facts(files.trust_anchors, fronts, files.runtime, files.state)
         desk = LocalDesk(registry, tokens, mesh, time.time, control.written)
         agent = AgentSocket(desk, facts, time.time)
         plane = Plane(
@@ -201,6 +223,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
                 ("stored resources", stored.run(partial(state.apply, "store"))),
                 ("resource files", directory.run(partial(state.apply, "files"))),
                 ("registrations", registry.run(partial(state.apply, "run"))),
+                ("other replicas", others.run()),
                 ("trust", trustee.run()),
                 ("front sidecar", front.run()),
                 ("launchers' socket", _launchers(agent, state, front, files)),
@@ -271,20 +294,20 @@ def _named(store: Store, settings: ControllerSettings) -> Mesh:
     return Mesh(trust_domain=domain, default_policy=DefaultPolicy(settings.default_inbound_policy))
 
 
-async def _control_address(store: Store) -> IPv4Address:
+async def _control_address(store: Store, owner: str) -> IPv4Address:
     """The front's own address, which running sidecars know: kept, also when a predecessor's front ends late."""
     addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom, _free)
-    found = addresses.of(CONTROL_OWNER)
+    found = addresses.of(owner)
     if found is None:
-        return addresses.allocate(CONTROL_OWNER)
+        return addresses.allocate(owner)
     for _ in range(ADDRESS_TRIES):
         if _free(found):
             return found
         await asyncio.sleep(0.05)
     if store.scan(REGISTRATIONS):
         raise Unavailable(f"{found}:{FRONT_PORT}, by which running workloads know this mesh, is in use; end its user")
-    addresses.release(CONTROL_OWNER)
-    return addresses.allocate(CONTROL_OWNER)
+    addresses.release(owner)
+    return addresses.allocate(owner)
 
 
 def _free(address: IPv4Address) -> bool:

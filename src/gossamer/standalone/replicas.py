@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
 from gossamer.ports import Unavailable, Write
+from gossamer.settings import Paths
 from gossamer.standalone.etcd.mirror import News
 from gossamer.standalone.opening import Opened
 from gossamer.standalone.registration import Place
@@ -27,6 +28,13 @@ Heard = Callable[[str, bytes | None, int], None]
 """(key, value or None, version) of an entry that another replica changed."""
 
 _log = logging.getLogger("gossamer.replicas")
+
+
+def shared_keys(opened: Opened, files: Paths) -> SharedKeys | None:
+    """The keys that replicas share, those of the store put in their place already; None alone."""
+    if opened.etcd is None:
+        return None
+    return SharedKeys(opened.store, files.ca, opened.choice.file("store_secret") or files.state / "store-secret")
 
 
 class Replicas:
@@ -76,6 +84,11 @@ class Replicas:
     def on_place(self, placed: Callable[[str, Place], None]) -> None:
         """Told where each of the others is."""
         self._placed = placed
+
+    def share_keys(self) -> None:
+        """At start: the first replica's keys are everybody's. Raises `Unavailable` when another was quicker."""
+        if self._keys is not None and not self._keys.share() and self._keys.took:
+            raise Unavailable("another replica began this mesh at the same moment; start this one again")
 
     async def run(self) -> None:
         """Passes on what was heard and shares keys; raises what ended the store, for whoever runs this process."""

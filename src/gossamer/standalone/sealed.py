@@ -20,18 +20,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from gossamer.ports import Conflict, Store, Unavailable, Write
-from gossamer.standalone.keys import private_directory, read_private, write_private
+from gossamer.standalone.keys import KeyFiles, private_directory, read_private, write_private
 
 KEY = "ca/sealed"
 # Below the folder of keys. `next` is where a new anchor's issuer waits for its turn. No anchor's key is here.
-SHARED = (
-    "anchors.pem",
-    "issuer.pem",
-    "issuer.key",
-    "next/anchor.pem",
-    "next/issuer.pem",
-    "next/issuer.key",
-)
+CURRENT = ("anchors.pem", "issuer.pem", "issuer.key")
+NEXT = ("next/anchor.pem", "next/issuer.pem", "next/issuer.key")
+SHARED = CURRENT + NEXT
 _PURPOSE = b"gossamer: keys in the store, version 1"
 
 Files = Mapping[str, bytes]
@@ -88,6 +83,8 @@ class SharedKeys:
         entry = store.read(KEY)
         self._version = 0
         self._secret = secret(secret_file, make=entry is None)
+        self.took = False
+        """Whether the last `share` found another's keys instead."""
         if entry is not None:
             self.take()
 
@@ -109,14 +106,16 @@ class SharedKeys:
         """Into the store, where the files were changed; whether they were. Another's change wins."""
         files = self._read()
         digest = _digest(files)
-        if digest == self._agreed or not {"anchors.pem", "issuer.pem", "issuer.key"} <= files.keys():
+        if digest == self._agreed or not files.keys() >= set(CURRENT):
             return False
         value = seal(files, self._secret, os.urandom(12))
         try:
             self._store.commit([Write(KEY, value, expected=self._version)])
         except Conflict:
+            self.took = True
             self.take()
             return False
+        self.took = False
         entry = self._store.read(KEY)
         self._version = entry.version if entry is not None else 0
         self._agreed = digest
@@ -129,13 +128,17 @@ class SharedKeys:
     def _write(self, before: Files, files: Files) -> None:
         """The issuer's key is written last: where it is, everything is."""
         private_directory(self._folder)
-        if any(name.startswith("next/") for name in files):
-            private_directory(self._folder / "next")
-        for name in SHARED:
+        keys = KeyFiles(self._folder)
+        waiting = [files.get(name) for name in NEXT]
+        if all(waiting) and waiting != [before.get(name) for name in NEXT]:
+            keys.keep_next(*(data or b"" for data in waiting))
+        elif not all(waiting) and NEXT[1] in before:
+            # Where the new anchor was made is its key, too, which nothing but a rotation's end needs.
+            used = before[NEXT[1]] == files.get("issuer.pem")
+            keys.adopt_next() if used else keys.drop_next()
+        for name in CURRENT:
             if name in files and before.get(name) != files[name]:
                 write_private(self._folder / name, files[name])
-            elif name in before and name not in files:
-                (self._folder / name).unlink(missing_ok=True)
 
 
 def _derived(secret: bytes) -> bytes:

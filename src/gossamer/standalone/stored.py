@@ -66,7 +66,7 @@ class Stored:
                 found.append(resource)
         deliver(Replace(tuple(found)))
 
-    def heard(self, place: str, value: bytes | None) -> None:
+    def heard(self, place: str, value: bytes | None, version: int) -> None:
         """Another replica changed the store below `PREFIX`. What cannot be understood leaves what was before."""
         if value is None:
             gone = self._places.pop(place, None)
