@@ -19,6 +19,7 @@ POLICIES = (
     "audit",
 )
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True)
+NEW_FILE = click.Path(dir_okay=False, path_type=Path, resolve_path=True)
 
 
 @click.command("up", cls=Command, short_help="Start the control plane.")
@@ -40,6 +41,21 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True
     help="For ports without a Server (default: all-authenticated).",
 )
 @click.option("--leaf-lifetime", metavar="TIME", help="Lifetime of workloads' certificates: 24h, 90m, 30s.")
+@click.option(
+    "--store",
+    metavar="PLACE",
+    help="Where its state is: sqlite, or etcd://HOST:PORT[,HOST:PORT][/PREFIX], etcds:// for TLS; remembered.",
+)
+@click.option("--store-ca", metavar="FILE", type=FILE, help="Whom to trust as etcd (PEM).")
+@click.option("--store-cert", metavar="FILE", type=FILE, help="The certificate to show to etcd (PEM).")
+@click.option("--store-key", metavar="FILE", type=FILE, help="Its key (PEM).")
+@click.option("--store-login", metavar="FILE", type=FILE, help="A file with USER:PASSWORD for etcd.")
+@click.option(
+    "--store-secret",
+    metavar="FILE",
+    type=NEW_FILE,
+    help="The secret that seals keys in etcd; made by the first replica, copied to the others.",
+)
 @click.option("--foreground", is_flag=True, help="Stay in the foreground, for service managers.")
 @click.pass_obj
 def command(
@@ -51,6 +67,12 @@ def command(
     issuer_key: Path | None,
     default_inbound_policy: str | None,
     leaf_lifetime: str | None,
+    store: str | None,
+    store_ca: Path | None,
+    store_cert: Path | None,
+    store_key: Path | None,
+    store_login: Path | None,
+    store_secret: Path | None,
     foreground: bool,
 ) -> None:
     """Start the control plane of a mesh on this machine; returns once it serves.
@@ -66,6 +88,12 @@ def command(
         "--issuer-key": issuer_key,
         "--default-inbound-policy": default_inbound_policy,
         "--leaf-lifetime": None if leaf_lifetime is None else str(seconds(leaf_lifetime)),
+        "--store": store,
+        "--store-ca": store_ca,
+        "--store-cert": store_cert,
+        "--store-key": store_key,
+        "--store-login": store_login,
+        "--store-secret": store_secret,
     }
     arguments = [part for folder in folders for part in ("--dir", str(folder))]
     arguments += [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
