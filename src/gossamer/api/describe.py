@@ -26,6 +26,7 @@ from gossamer.model.proxy_config import (
     TlsInbound,
     Unauthenticated,
 )
+from gossamer.model.route import GrpcMatch, How, HttpMatch
 from gossamer.model.snapshot import View
 from gossamer.model.subscription import Endpoints, Inbound, NameTarget, Source
 from gossamer.model.workload import INBOUND_PORT, Workload
@@ -139,14 +140,15 @@ def _networks(networks: Sequence[Network]) -> str:
 
 
 def route_words(route: InboundRoute) -> str:
-    """`HTTPRoute/read: GET /api* (+ 1 authorization)`."""
-    matches = []
-    for rule in route.rules:
-        for match in rule.matches:
-            path = (
-                "" if match.path is None else match.path.value + ("*" if match.path.how.value == "PathPrefix" else "")
-            )
-            matches.append(f"{match.method or 'any method'} {path or '/*'}".strip())
+    """`HTTPRoute/read: GET /api* [web.default]`, `GRPCRoute/read: acme.Users/Get [the Server's authorizations]`."""
+    matches = [match_words(match) for rule in route.rules for match in rule.matches]
     hosts = f" on {', '.join(route.hosts)}" if route.hosts else ""
     who = "; ".join(authorization_words(one) for one in route.authorizations) or "the Server's authorizations only"
     return f"{meta_word(route.meta)}: {', '.join(matches) or 'everything'}{hosts} [{who}]"
+
+
+def match_words(match: HttpMatch | GrpcMatch) -> str:
+    if isinstance(match, GrpcMatch):
+        return f"{match.service or '*'}/{match.method or '*'}"
+    path = "" if match.path is None else match.path.value + ("*" if match.path.how is How.PREFIX else "")
+    return f"{match.method or 'any method'} {path or '/*'}"

@@ -1,4 +1,4 @@
-"""io.linkerd.proxy.inbound.InboundServerPolicies: what a workload's port accepts."""
+"""What a workload's port accepts: io.linkerd.proxy.inbound.InboundServerPolicies and gossamer.v1.InboundPolicies."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError
 
 from gossamer.api import caller
-from gossamer.api.encode import inbound, parts
+from gossamer.api.encode import inbound, own, parts
 from gossamer.api.watches import Answer, Watches
 from gossamer.kit.grpc.server import Closer, Context, Method, Stream, Streaming, Unary
 from gossamer.kit.grpc.status import Code, Status
@@ -17,6 +17,7 @@ from gossamer.pb.linkerd import inbound_pb2
 from gossamer.state import State
 
 SERVICE = "io.linkerd.proxy.inbound.InboundServerPolicies"
+OWN = "gossamer.v1.InboundPolicies"
 MAX_PORT = 65_535
 
 
@@ -24,16 +25,39 @@ def methods(state: State, watches: Watches) -> Mapping[str, Method]:
     def get(request: bytes, context: Context) -> bytes:
         return _bytes(watches.get(_asked(request, context, state)))
 
+    def get_own(request: bytes, context: Context) -> bytes:
+        return _own_bytes(watches.get(_asked(request, context, state)))
+
     def watch(request: bytes, context: Context, stream: Stream[Answer]) -> Closer:
         return watches.watch(_asked(request, context, state), stream)
 
-    return {f"/{SERVICE}/GetPort": Unary(get), f"/{SERVICE}/WatchPort": Streaming(watch, encode)}
+    return {
+        f"/{SERVICE}/GetPort": Unary(get),
+        f"/{SERVICE}/WatchPort": Streaming(watch, encode),
+        f"/{OWN}/GetPort": Unary(get_own),
+        f"/{OWN}/WatchPort": Streaming(watch, encode_own),
+    }
 
 
 def encode(sent: Answer | None, new: Answer) -> list[bytes]:
     if not isinstance(new.value, InboundConfig) or (sent is not None and sent.value == new.value):
         return []
     return new.encoded(None, _whole)
+
+
+def encode_own(sent: Answer | None, new: Answer) -> list[bytes]:
+    if not isinstance(new.value, InboundConfig) or (sent is not None and sent.value == new.value):
+        return []
+    return new.encoded(None, _own_whole)
+
+
+def _own_whole(_: Answer | None, new: Answer) -> list[bytes]:
+    return [_own_bytes(new.value)]
+
+
+def _own_bytes(value: object) -> bytes:
+    assert isinstance(value, InboundConfig)
+    return parts.serialize(own.inbound_config(value))
 
 
 def _whole(_: Answer | None, new: Answer) -> list[bytes]:

@@ -13,6 +13,7 @@ from gossamer.model.names import IPAddress, Meta
 from gossamer.model.proxy_config import (
     Authorization,
     DetectInbound,
+    GrpcInbound,
     Http1Inbound,
     Http2Inbound,
     Identities,
@@ -50,8 +51,8 @@ def admitted_by(authorization: Authorization, client: Client) -> bool:
 
 def routes(config: InboundConfig) -> tuple[InboundRoute, ...]:
     match config.protocol:
-        case DetectInbound(_, found) | Http1Inbound(found) | Http2Inbound(found):
-            return found
+        case DetectInbound() | Http1Inbound() | Http2Inbound() | GrpcInbound():
+            return config.protocol.routes
         case _:
             return ()
 

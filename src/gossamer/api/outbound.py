@@ -1,4 +1,4 @@
-"""io.linkerd.proxy.outbound.OutboundPolicies: how traffic to a target is routed."""
+"""How traffic to a target is routed: io.linkerd.proxy.outbound.OutboundPolicies and gossamer.v1.OutboundPolicies."""
 
 from __future__ import annotations
 
@@ -7,32 +7,84 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError
 
 from gossamer.api import caller, target
-from gossamer.api.encode import outbound, parts
+from gossamer.api.encode import outbound, own, parts
 from gossamer.api.watches import Answer, Watches
 from gossamer.kit.grpc.server import Closer, Context, Method, Stream, Streaming, Unary
 from gossamer.kit.grpc.status import Code, Status
+from gossamer.model.names import Meta
 from gossamer.model.proxy_config import OutboundConfig
 from gossamer.model.subscription import Outbound, Source, Target
 from gossamer.pb.linkerd import outbound_pb2
 from gossamer.state import State
 
 SERVICE = "io.linkerd.proxy.outbound.OutboundPolicies"
+OWN = "gossamer.v1.OutboundPolicies"
 
 
 def methods(state: State, watches: Watches) -> Mapping[str, Method]:
     def get(request: bytes, context: Context) -> bytes:
         return _bytes(watches.get(_asked(request, context, state)))
 
-    def watch(request: bytes, context: Context, stream: Stream[Answer]) -> Closer:
-        return watches.watch(_asked(request, context, state), stream)
+    def get_own(request: bytes, context: Context) -> bytes:
+        return _own_bytes(watches.get(_asked(request, context, state)))
 
-    return {f"/{SERVICE}/Get": Unary(get), f"/{SERVICE}/Watch": Streaming(watch, encode)}
+    def watch(request: bytes, context: Context, stream: Stream[Answer]) -> Closer:
+        return watches.watch(_asked(request, context, state), Steady(stream))
+
+    return {
+        f"/{SERVICE}/Get": Unary(get),
+        f"/{SERVICE}/Watch": Streaming(watch, encode),
+        f"/{OWN}/Get": Unary(get_own),
+        f"/{OWN}/Watch": Streaming(watch, encode_own),
+    }
+
+
+class Steady:
+    """A stream about one resource: when another one becomes the answer (an EgressNetwork comes or goes) it ends, as
+    Linkerd's does, and whoever asks again learns of the new one."""
+
+    __slots__ = ("_about", "_stream")
+
+    def __init__(self, stream: Stream[Answer]) -> None:
+        self._stream = stream
+        self._about: Meta | None = None
+
+    def publish(self, state: Answer) -> None:
+        if not isinstance(state.value, OutboundConfig):
+            return
+        if self._about is not None and state.value.meta != self._about:
+            self._stream.finish()
+            return
+        self._about = state.value.meta
+        self._stream.publish(state)
+
+    def finish(self, status: Status | None = None) -> None:
+        self._stream.finish(status)
+
+    @property
+    def closed(self) -> bool:
+        return self._stream.closed
 
 
 def encode(sent: Answer | None, new: Answer) -> list[bytes]:
     if not isinstance(new.value, OutboundConfig) or (sent is not None and sent.value == new.value):
         return []
     return new.encoded(None, _whole)
+
+
+def encode_own(sent: Answer | None, new: Answer) -> list[bytes]:
+    if not isinstance(new.value, OutboundConfig) or (sent is not None and sent.value == new.value):
+        return []
+    return new.encoded(None, _own_whole)
+
+
+def _own_whole(_: Answer | None, new: Answer) -> list[bytes]:
+    return [_own_bytes(new.value)]
+
+
+def _own_bytes(value: object) -> bytes:
+    assert isinstance(value, OutboundConfig)
+    return parts.serialize(own.outbound_config(value))
 
 
 def _whole(_: Answer | None, new: Answer) -> list[bytes]:

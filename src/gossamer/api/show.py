@@ -6,6 +6,7 @@ from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import Message
 
 from gossamer.api.encode import destination, endpoints, inbound, names, outbound
+from gossamer.api.encode import own as encoded
 from gossamer.model.proxy_config import Config, EndpointSet, InboundConfig, NamesTable, OutboundConfig, ProfileConfig
 
 
@@ -31,6 +32,12 @@ def show(config: Config) -> str:
 def metadata(config: EndpointSet) -> str:
     """What `gossamer.v1.Endpoints` says of the same answer."""
     return _json(endpoints.metadata(config))
+
+
+def own(config: InboundConfig | OutboundConfig) -> str:
+    """What `gossamer.v1` says of the same answer."""
+    message = encoded.inbound_config(config) if isinstance(config, InboundConfig) else encoded.outbound_config(config)
+    return _json(message)
 
 
 def _json(message: Message) -> str:

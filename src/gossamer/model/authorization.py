@@ -140,6 +140,32 @@ class ServerAuthorization:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimitOverride:
+    """Another limit for some accounts: (namespace or None for the policy's own, name)."""
+
+    per_second: int
+    service_accounts: tuple[tuple[str | None, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class RateLimitPolicy:
+    """HTTPLocalRateLimitPolicy: requests a second that a Server takes, in all and of one identity. None: no limit."""
+
+    key: Key
+    server: str
+    total: int | None = None
+    identity: int | None = None
+    overrides: tuple[RateLimitOverride, ...] = ()
+    # Seconds since the epoch; 0 when unknown. Of several for one Server the oldest counts, then the first by name.
+    created: int = 0
+    origin: Origin = field(default=Origin("store"), compare=False)
+
+    @property
+    def kind(self) -> Kind[Any]:
+        return RATE_LIMIT_POLICY
+
+
+@dataclass(frozen=True, slots=True)
 class AuditWindow:
     """Break-glass (seams 33): while it exists, what policy would refuse `key`'s workload is let through, over mesh TLS.
 
@@ -173,4 +199,7 @@ SERVER_AUTHORIZATION: Kind[ServerAuthorization] = Kind(
     "serverauthorizations",
     ("v1beta1", "v1alpha1"),
     ("saz", "serverauthz", "srvauthz"),
+)
+RATE_LIMIT_POLICY: Kind[RateLimitPolicy] = Kind(
+    POLICY_GROUP, "HTTPLocalRateLimitPolicy", "httplocalratelimitpolicies", ("v1alpha1",), ("ratelimit",)
 )

@@ -6,10 +6,10 @@ computes nothing anew.
 
 from __future__ import annotations
 
-from gossamer.model.authorization import AuthorizationPolicy, Server
+from gossamer.model.authorization import AuthorizationPolicy, RateLimitPolicy, Server
 from gossamer.model.kinds import Object
 from gossamer.model.names import Labels
-from gossamer.model.route import HttpRoute
+from gossamer.model.route import GrpcRoute, HttpRoute, TcpRoute, TlsRoute
 from gossamer.model.selector import Selector
 from gossamer.model.service import EndpointSlice
 from gossamer.model.workload import ExternalWorkload, Workload
@@ -30,10 +30,12 @@ def facets(resource: Object) -> tuple[Facet, ...]:
             return (of_service(service),)
         case Server(pod_selector=pods, external_workload_selector=externals):
             return (wanted(pods or externals or Selector()),)
-        case HttpRoute(parents=parents):
-            return tuple({(parent.kind, parent.name): None for parent in parents})
+        case HttpRoute() | GrpcRoute() | TlsRoute() | TcpRoute():
+            return tuple({(parent.kind, parent.name): None for parent in resource.parents})
         case AuthorizationPolicy(target=target):
             return ((target.kind, target.name),)
+        case RateLimitPolicy(server=server):
+            return (("Server", server),)
         case _:
             return ()
 

@@ -4,22 +4,37 @@ from __future__ import annotations
 
 from typing import Any
 
+from gossamer.model.access import ACCESS_POLICY, MESH_ACCESS_POLICY, AccessPolicy
 from gossamer.model.authorization import (
     AUDIT_WINDOW,
     AUTHORIZATION_POLICY,
     MESH_TLS_AUTHENTICATION,
     NETWORK_AUTHENTICATION,
+    RATE_LIMIT_POLICY,
     SERVER,
     SERVER_AUTHORIZATION,
     AuditWindow,
     AuthorizationPolicy,
     MeshTLSAuthentication,
     NetworkAuthentication,
+    RateLimitPolicy,
     Server,
     ServerAuthorization,
 )
+from gossamer.model.egress import EGRESS_NETWORK, FAULT_INJECTION, EgressNetwork, FaultInjection
 from gossamer.model.names import Kind
-from gossamer.model.route import HTTP_ROUTE, POLICY_HTTP_ROUTE, HttpRoute
+from gossamer.model.profile import SERVICE_PROFILE, ServiceProfile
+from gossamer.model.route import (
+    GRPC_ROUTE,
+    HTTP_ROUTE,
+    POLICY_HTTP_ROUTE,
+    TCP_ROUTE,
+    TLS_ROUTE,
+    GrpcRoute,
+    HttpRoute,
+    TcpRoute,
+    TlsRoute,
+)
 from gossamer.model.service import ENDPOINT_SLICE, SERVICE, EndpointSlice, Service
 from gossamer.model.workload import (
     EXTERNAL_WORKLOAD,
@@ -44,7 +59,15 @@ Object = (
     | MeshTLSAuthentication
     | NetworkAuthentication
     | ServerAuthorization
+    | RateLimitPolicy
+    | AccessPolicy
     | HttpRoute
+    | GrpcRoute
+    | TlsRoute
+    | TcpRoute
+    | EgressNetwork
+    | ServiceProfile
+    | FaultInjection
     | AuditWindow
 )
 
@@ -60,8 +83,17 @@ WRITABLE: tuple[Kind[Any], ...] = (
     MESH_TLS_AUTHENTICATION,
     NETWORK_AUTHENTICATION,
     SERVER_AUTHORIZATION,
+    RATE_LIMIT_POLICY,
+    ACCESS_POLICY,
+    MESH_ACCESS_POLICY,
     HTTP_ROUTE,
     POLICY_HTTP_ROUTE,
+    GRPC_ROUTE,
+    TLS_ROUTE,
+    TCP_ROUTE,
+    EGRESS_NETWORK,
+    SERVICE_PROFILE,
+    FAULT_INJECTION,
 )
 ALL: tuple[Kind[Any], ...] = (WORKLOAD, AUDIT_WINDOW, *WRITABLE)
 

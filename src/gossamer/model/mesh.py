@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from ipaddress import IPv4Network
+from ipaddress import IPv4Network, IPv6Network
 
 from gossamer.model.authorization import DefaultPolicy
 from gossamer.model.names import IPAddress, IPNetwork, Key, identity, local
@@ -58,6 +58,12 @@ class Mesh:
     # Addresses of the machines of the mesh: from there come peers that belong to the cluster, too.
     machine_networks: tuple[IPNetwork, ...] = ()
     opaque_ports: PortSet = OPAQUE_PORTS
+    # Where probes of workloads come from; empty: nothing is admitted for them.
+    probe_networks: tuple[IPNetwork, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+    # EgressNetworks of this namespace are for clients whose own has none.
+    egress_namespace: str = "linkerd-egress"
+    # Programs may set retries and timeouts by l5d-* headers (reference §2.6).
+    request_headers: bool = False
     # Where routes to the control plane itself lead; None while its front is not up.
     control_address: tuple[IPAddress, int] | None = None
     bundle: Bundle = Bundle()

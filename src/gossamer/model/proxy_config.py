@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from gossamer.model.access import Action, HeaderClause, PathClause
 from gossamer.model.authorization import Network
 from gossamer.model.mesh import Bundle
 from gossamer.model.names import LOCAL_CLUSTER, IPAddress, Labels, Meta
-from gossamer.model.route import Filter, HttpMatch, Timeouts
+from gossamer.model.profile import Override, ProfileRoute, RetryBudget
+from gossamer.model.route import Filter, GrpcMatch, HttpMatch
+from gossamer.model.traffic import Accrual, Balancing, GrpcRetry, HttpRetry, Penalty, Timeouts
 from gossamer.model.workload import Sidecar
 
 # --- no answer -------------------------------------------------------------------------------------------------
@@ -60,8 +63,8 @@ class Authorization:
 
 @dataclass(frozen=True, slots=True)
 class InboundRule:
-    # Any of them; empty matches everything.
-    matches: tuple[HttpMatch, ...]
+    # Any of them, all of one kind; empty matches everything.
+    matches: tuple[HttpMatch | GrpcMatch, ...]
     filters: tuple[Filter, ...] = ()
 
 
@@ -74,25 +77,36 @@ class InboundRoute:
 
 
 @dataclass(frozen=True, slots=True)
+class RateLimit:
+    """Requests a second: of everybody, of each identity, of each of some identities. None: no limit."""
+
+    meta: Meta
+    total: int | None = None
+    identity: int | None = None
+    overrides: tuple[tuple[int, tuple[str, ...]], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class DetectInbound:
     timeout: int
     routes: tuple[InboundRoute, ...]
+    limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Http1Inbound:
     routes: tuple[InboundRoute, ...]
+    limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Http2Inbound:
     routes: tuple[InboundRoute, ...]
+    limit: RateLimit | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class GrpcInbound:
-    """Routes of this version are only the default one: every call, judged by the Server's authorizations."""
-
     routes: tuple[InboundRoute, ...]
 
 
@@ -110,12 +124,49 @@ InboundProtocol = DetectInbound | Http1Inbound | Http2Inbound | GrpcInbound | Op
 
 
 @dataclass(frozen=True, slots=True)
+class ClientRule:
+    """All of it must hold. At most one of `among`, `not_among` and `anonymous` is set."""
+
+    among: Identities | None = None
+    not_among: Identities | None = None
+    anonymous: bool = False
+    networks: tuple[Network, ...] = ()
+    not_networks: tuple[Network, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RequestRule:
+    """All of it must hold; of methods, paths and hosts any one. Paths without `how` are templates."""
+
+    methods: tuple[str, ...] = ()
+    paths: tuple[PathClause, ...] = ()
+    headers: tuple[HeaderClause, ...] = ()
+    hosts: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class AccessRule:
+    """Applies when any of `clients` and any of `requests` do; none of either is everything. See policy.proto."""
+
+    meta: Meta
+    action: Action
+    clients: tuple[ClientRule, ...] = ()
+    requests: tuple[RequestRule, ...] = ()
+    # Only for requests of this route.
+    route: Meta | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class InboundConfig:
     """The policy of one port."""
 
     meta: Meta
     protocol: InboundProtocol
     authorizations: tuple[Authorization, ...]
+    # Denials first; they win over every authorization.
+    rules: tuple[AccessRule, ...] = ()
+    # Break-glass is open: denials are reported only.
+    audit_denials: bool = False
 
 
 # --- outbound --------------------------------------------------------------------------------------------------
@@ -123,11 +174,14 @@ class InboundConfig:
 
 @dataclass(frozen=True, slots=True)
 class Balance:
-    """Spread over the endpoints of this authority, by peak EWMA."""
+    """Spread over the endpoints of this authority, by peak EWMA, in which failures count as `penalty` says."""
 
     authority: str
     default_rtt: int = 30
     decay: int = 10_000
+    penalty: Penalty | None = None
+    # Beyond Linkerd's messages.
+    balancing: Balancing = field(default=Balancing())
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +215,7 @@ class RouteBackend:
 
     weight: int
     backend: Backend
+    # Of opaque and TLS routes only Fail.
     filters: tuple[Filter, ...] = ()
 
 
@@ -183,11 +238,54 @@ Distribution = FirstAvailable | Weighted | Empty
 
 
 @dataclass(frozen=True, slots=True)
+class MirrorTo:
+    """A copy of `numerator` in `denominator` requests."""
+
+    backend: Backend
+    numerator: int
+    denominator: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """(milliseconds, share of 10,000); (HTTP status, gRPC code, message, share)."""
+
+    delay: tuple[int, int] | None = None
+    abort: tuple[int, int, str, int] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RewriteTo:
+    """None leaves the request's own; at most one of the paths is set."""
+
+    host: str | None = None
+    full_path: str | None = None
+    prefix_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Beyond:
+    """What a rule does that Linkerd's messages have no words for."""
+
+    rewrite: RewriteTo | None = None
+    mirrors: tuple[MirrorTo, ...] = ()
+    fault: Fault | None = None
+    idempotent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class OutboundRule:
-    matches: tuple[HttpMatch, ...]
+    """`matches` are all of one kind, as `retry` is."""
+
+    matches: tuple[HttpMatch | GrpcMatch, ...]
     backends: Distribution
     filters: tuple[Filter, ...] = ()
-    timeouts: Timeouts = field(default_factory=Timeouts)
+    # None: nothing is said of them, not even that there are none.
+    timeouts: Timeouts | None = field(default=Timeouts())
+    retry: HttpRetry | GrpcRetry | None = None
+    # Programs may say otherwise by l5d-* headers.
+    request_headers: bool = False
+    beyond: Beyond = Beyond()
 
 
 @dataclass(frozen=True, slots=True)
@@ -199,11 +297,12 @@ class OutboundRoute:
 
 @dataclass(frozen=True, slots=True)
 class OpaqueRoute:
-    """`forbidden`: connections are refused."""
+    """`forbidden`: connections are refused. `names`: the SNIs it is for, of a TLS route."""
 
     meta: Meta
     backends: Distribution
     forbidden: bool = False
+    names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,16 +311,30 @@ class DetectOutbound:
     opaque: OpaqueRoute
     http1: tuple[OutboundRoute, ...]
     http2: tuple[OutboundRoute, ...]
+    accrual: Accrual | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Http1Outbound:
     routes: tuple[OutboundRoute, ...]
+    accrual: Accrual | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Http2Outbound:
     routes: tuple[OutboundRoute, ...]
+    accrual: Accrual | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcOutbound:
+    routes: tuple[OutboundRoute, ...]
+    accrual: Accrual | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TlsOutbound:
+    routes: tuple[OpaqueRoute, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,7 +342,7 @@ class OpaqueOutbound:
     route: OpaqueRoute
 
 
-OutboundProtocol = DetectOutbound | Http1Outbound | Http2Outbound | OpaqueOutbound
+OutboundProtocol = DetectOutbound | Http1Outbound | Http2Outbound | GrpcOutbound | TlsOutbound | OpaqueOutbound
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +351,8 @@ class OutboundConfig:
 
     meta: Meta
     protocol: OutboundProtocol
+    # A ServiceProfile with routes or overrides: it decides.
+    profile: ProfileConfig | None = None
 
 
 # --- discovery -------------------------------------------------------------------------------------------------
@@ -292,13 +407,6 @@ class EndpointSet:
 
 
 @dataclass(frozen=True, slots=True)
-class RetryBudget:
-    ratio: float = 0.2
-    per_second: int = 10
-    ttl: int = 10_000
-
-
-@dataclass(frozen=True, slots=True)
 class ProfileConfig:
     """What a target is. All empty: nothing is known of it, and it is forwarded as addressed."""
 
@@ -308,6 +416,10 @@ class ProfileConfig:
     parent: Meta | None = None
     # None only for a port that its service does not define.
     retry_budget: RetryBudget | None = field(default_factory=RetryBudget)
+    # Of a ServiceProfile, and which one.
+    routes: tuple[ProfileRoute, ...] = ()
+    overrides: tuple[Override, ...] = ()
+    profile: Meta | None = None
 
 
 # --- names and trust -------------------------------------------------------------------------------------------

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, TypeVar
 
 from gossamer.model.names import Key, Kind, Labels, Origin
+from gossamer.model.traffic import GrpcRetry, HttpRetry, Timeouts
 
 GATEWAY_GROUP = "gateway.networking.k8s.io"
 POLICY_GROUP = "policy.linkerd.io"
@@ -47,6 +48,16 @@ class HttpMatch:
 
 
 @dataclass(frozen=True, slots=True)
+class GrpcMatch:
+    """Service and method by name, "" for any; `rpc` False: nothing was said of them."""
+
+    service: str = ""
+    method: str = ""
+    headers: tuple[ValueMatch, ...] = ()
+    rpc: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class HeaderModifier:
     """Applied in this order: add, set, remove."""
 
@@ -79,22 +90,41 @@ class Redirect:
 
 @dataclass(frozen=True, slots=True)
 class Fail:
-    """Answer with this status instead of forwarding."""
+    """Answer with this status (gRPC: code) instead of forwarding: always, or in (so many, of so many) cases."""
 
     status: int
     message: str
-
-
-Filter = RequestHeaders | ResponseHeaders | Redirect | Fail
+    ratio: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Timeouts:
-    """Milliseconds; None: no limit."""
+class Rewrite:
+    """What is sent upstream instead; None leaves the request's own."""
 
-    request: int | None = None
-    response: int | None = None
-    idle: int | None = None
+    host: str | None = None
+    full_path: str | None = None
+    prefix_path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """A copy goes to `backend`, of `numerator` in `denominator` requests."""
+
+    backend: BackendRef
+    numerator: int = 1
+    denominator: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Inject:
+    """The faults of the FaultInjection of this name, beside the route."""
+
+    name: str
+
+
+Filter = RequestHeaders | ResponseHeaders | Redirect | Fail
+# What Linkerd's messages have no words for, too.
+RuleFilter = Filter | Rewrite | Mirror | Inject
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +153,9 @@ class BackendRef:
 @dataclass(frozen=True, slots=True)
 class HttpRule:
     matches: tuple[HttpMatch, ...] = ()
-    filters: tuple[Filter, ...] = ()
+    filters: tuple[RuleFilter, ...] = ()
     backends: tuple[BackendRef, ...] = ()
+    # The route's annotations and the rule's own `timeouts` together.
     timeouts: Timeouts = field(default_factory=Timeouts)
 
 
@@ -140,6 +171,9 @@ class HttpRoute:
     annotations: Labels = field(default_factory=dict)
     # Seconds since the epoch; 0 when unknown. Older routes come first, then by name.
     created: int = 0
+    retry: HttpRetry | None = None
+    # Requests may be sent again even where the first attempt may have been processed.
+    idempotent: bool = False
     origin: Origin = field(default=Origin("store"), compare=False)
 
     @property
@@ -147,12 +181,80 @@ class HttpRoute:
         return HTTP_ROUTE if self.group == GATEWAY_GROUP else POLICY_HTTP_ROUTE
 
 
+@dataclass(frozen=True, slots=True)
+class GrpcRule:
+    matches: tuple[GrpcMatch, ...] = ()
+    filters: tuple[RuleFilter, ...] = ()
+    backends: tuple[BackendRef, ...] = ()
+    # The route's: GRPCRoute has none of a rule.
+    timeouts: Timeouts = field(default_factory=Timeouts)
+
+
+@dataclass(frozen=True, slots=True)
+class GrpcRoute:
+    key: Key
+    parents: tuple[ParentRef, ...]
+    hostnames: tuple[str, ...] = ()
+    rules: tuple[GrpcRule, ...] = ()
+    created: int = 0
+    retry: GrpcRetry | None = None
+    idempotent: bool = False
+    origin: Origin = field(default=Origin("store"), compare=False)
+
+    @property
+    def kind(self) -> Kind[Any]:
+        return GRPC_ROUTE
+
+
+@dataclass(frozen=True, slots=True)
+class TlsRoute:
+    """By SNI; one rule."""
+
+    key: Key
+    parents: tuple[ParentRef, ...]
+    hostnames: tuple[str, ...] = ()
+    backends: tuple[BackendRef, ...] = ()
+    created: int = 0
+    origin: Origin = field(default=Origin("store"), compare=False)
+
+    @property
+    def kind(self) -> Kind[Any]:
+        return TLS_ROUTE
+
+
+@dataclass(frozen=True, slots=True)
+class TcpRoute:
+    """One rule, for every connection."""
+
+    key: Key
+    parents: tuple[ParentRef, ...]
+    backends: tuple[BackendRef, ...] = ()
+    created: int = 0
+    origin: Origin = field(default=Origin("store"), compare=False)
+
+    @property
+    def kind(self) -> Kind[Any]:
+        return TCP_ROUTE
+
+
+Route = HttpRoute | GrpcRoute | TlsRoute | TcpRoute
+R = TypeVar("R", bound=Route)
+
 HTTP_ROUTE: Kind[HttpRoute] = Kind(GATEWAY_GROUP, "HTTPRoute", "httproutes", ("v1", "v1beta1"))
 POLICY_HTTP_ROUTE: Kind[HttpRoute] = Kind(
     POLICY_GROUP, "HTTPRoute", "httproutes", ("v1beta3", "v1beta2", "v1beta1", "v1alpha1")
 )
+GRPC_ROUTE: Kind[GrpcRoute] = Kind(GATEWAY_GROUP, "GRPCRoute", "grpcroutes", ("v1",))
+TLS_ROUTE: Kind[TlsRoute] = Kind(GATEWAY_GROUP, "TLSRoute", "tlsroutes", ("v1", "v1alpha3", "v1alpha2"))
+TCP_ROUTE: Kind[TcpRoute] = Kind(GATEWAY_GROUP, "TCPRoute", "tcproutes", ("v1", "v1alpha2"))
+HTTP: tuple[Kind[HttpRoute], ...] = (HTTP_ROUTE, POLICY_HTTP_ROUTE)
+# Of several kinds attached to one parent and port only the first is served (GEP-1426); HTTPRoutes of both groups are
+# one.
+RANKS: tuple[tuple[Kind[Any], ...], ...] = ((GRPC_ROUTE,), HTTP, (TLS_ROUTE,), (TCP_ROUTE,))
 
 
-def in_precedence(routes: Iterable[HttpRoute]) -> list[HttpRoute]:
-    """Gateway API's order between routes: the oldest first, undated ones last, then by namespace, name and group."""
-    return sorted(routes, key=lambda route: (route.created == 0, route.created, route.key, route.group))
+def in_precedence(routes: Iterable[R]) -> list[R]:
+    """The order between routes: the oldest first, undated ones last, then by name, namespace and group."""
+    return sorted(
+        routes, key=lambda one: (one.created == 0, one.created, one.key.name, one.key.namespace, one.kind.group)
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from gossamer.model.authorization import SERVER, Server, ServerProtocol
+from gossamer.model.egress import EgressNetwork
 from gossamer.model.facets import possible
 from gossamer.model.names import namespace_key
 from gossamer.model.service import Service
@@ -50,6 +51,12 @@ def service_is_opaque(view: View, service: Service, port: int) -> bool:
     if namespace is not None and namespace.opaque_ports is not None:
         return port in namespace.opaque_ports
     return port in view.mesh.opaque_ports
+
+
+def egress_is_opaque(view: View, network: EgressNetwork, port: int) -> bool:
+    """By its own annotation, or else the mesh's default."""
+    ports = view.mesh.opaque_ports if network.opaque_ports is None else network.opaque_ports
+    return port in ports
 
 
 def _selects(server: Server, workload: Workload | ExternalWorkload, port: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 from gossamer.model.names import IPAddress, Key, Kind, Labels, Origin
 from gossamer.model.ports import PortSet
 from gossamer.model.selector import Selector
+from gossamer.model.traffic import Traffic
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,7 @@ class Service:
     local_only: bool = False
     labels: Labels = field(default_factory=dict)
     annotations: Labels = field(default_factory=dict)
+    traffic: Traffic = field(default=Traffic())
     origin: Origin = field(default=Origin("store"), compare=False)
 
     @property

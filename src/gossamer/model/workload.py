@@ -51,6 +51,10 @@ class Workload:
     opaque_ports: PortSet | None = None
     # config.linkerd.io/default-inbound-policy
     default_policy: DefaultPolicy | None = None
+    # config.linkerd.io/proxy-require-identity-inbound-ports
+    identity_ports: PortSet | None = None
+    # (port, path) of its HTTP probes.
+    probes: tuple[tuple[int, str], ...] = ()
     service: str | None = None
     node: str = ""
     zone: str = ""

@@ -26,7 +26,7 @@ from gossamer.model.authorization import (
 )
 from gossamer.model.names import Default, Key, identity, meta
 from gossamer.model.proxy_config import Authorization, Identities, Unauthenticated
-from gossamer.model.route import HttpRoute
+from gossamer.model.route import GrpcRoute, HttpRoute
 from gossamer.model.snapshot import View
 from gossamer.model.workload import NAMESPACE, SERVICE_ACCOUNT
 
@@ -46,10 +46,21 @@ def for_server(view: View, server: Server) -> tuple[Authorization, ...]:
     return (*(one for one in found if one is not None), *by_default(view, server.access_policy))
 
 
-def for_route(view: View, route: HttpRoute) -> tuple[Authorization, ...]:
+def for_route(view: View, route: HttpRoute | GrpcRoute) -> tuple[Authorization, ...]:
     """Of every policy that names the route; they are in addition to the Server's."""
     found = [_policy(view, policy) for policy in _of_route(view, route)]
     return tuple(one for one in found if one is not None)
+
+
+def with_identity(policy: DefaultPolicy) -> DefaultPolicy:
+    """What a default becomes on a port that requires identity; `deny` and `audit` stay."""
+    return _AUTHENTICATED.get(policy, policy)
+
+
+_AUTHENTICATED = {
+    DefaultPolicy.ALL_UNAUTHENTICATED: DefaultPolicy.ALL_AUTHENTICATED,
+    DefaultPolicy.CLUSTER_UNAUTHENTICATED: DefaultPolicy.CLUSTER_AUTHENTICATED,
+}
 
 
 def by_default(view: View, policy: DefaultPolicy) -> tuple[Authorization, ...]:
@@ -60,6 +71,12 @@ def by_default(view: View, policy: DefaultPolicy) -> tuple[Authorization, ...]:
     networks = tuple(Network(net) for net in view.mesh.peer_networks) if within_cluster else EVERYWHERE
     clients = ANYONE_WITH_A_CERTIFICATE if authenticated else Unauthenticated()
     return (Authorization(Default(policy.value), networks, clients),)
+
+
+def probes(view: View) -> tuple[Authorization, ...]:
+    """Whoever probes: from the networks that probes come from, without a certificate."""
+    networks = tuple(Network(net) for net in view.mesh.probe_networks)
+    return (Authorization(Default("probe"), networks, Unauthenticated()),) if networks else ()
 
 
 def published() -> tuple[Authorization, ...]:
@@ -97,10 +114,10 @@ def _of_server(view: View, server: Server) -> list[AuthorizationPolicy]:
     return _sorted({**named, **whole})
 
 
-def _of_route(view: View, route: HttpRoute) -> list[AuthorizationPolicy]:
+def _of_route(view: View, route: HttpRoute | GrpcRoute) -> list[AuthorizationPolicy]:
     key = route.key
     named = view.about(AUTHORIZATION_POLICY, (route.kind.name, key.name), key.namespace, key.cluster)
-    return [policy for policy in _sorted(named) if policy.target.group == route.group]
+    return [policy for policy in _sorted(named) if policy.target.group == route.kind.group]
 
 
 def _policy(view: View, policy: AuthorizationPolicy) -> Authorization | None:
@@ -120,7 +137,7 @@ def _policy(view: View, policy: AuthorizationPolicy) -> Authorization | None:
                 return None
             clients = _identities(view, mesh_tls)
         else:
-            clients = Identities(exact=(_account(view, key.namespace, key.name),))
+            clients = Identities(exact=(account(view, key.namespace, key.name),))
     return Authorization(meta(AUTHORIZATION_POLICY, policy.key), networks, clients)
 
 
@@ -128,10 +145,9 @@ def _identities(view: View, authentication: MeshTLSAuthentication) -> Identities
     names = list(authentication.identities)
     for ref in authentication.identity_refs:
         if ref.kind == SERVICE_ACCOUNT.name:
-            names.append(_account(view, ref.namespace or authentication.key.namespace, ref.name))
+            names.append(account(view, ref.namespace or authentication.key.namespace, ref.name))
         else:
-            mesh = view.mesh
-            names.append(f"*.{ref.name}.serviceaccount.identity.{mesh.control_namespace}.{mesh.trust_domain}")
+            names.append(of_namespace(view, ref.name))
     return match_identities(names)
 
 
@@ -142,7 +158,13 @@ def match_identities(names: list[str]) -> Identities:
     return Identities(exact, suffixes)
 
 
-def _account(view: View, namespace: str, name: str) -> str:
+def of_namespace(view: View, namespace: str) -> str:
+    """What all accounts of a namespace have in common."""
+    return f"*.{namespace}.serviceaccount.identity.{view.mesh.control_namespace}.{view.mesh.trust_domain}"
+
+
+def account(view: View, namespace: str, name: str) -> str:
+    """A service account's identity."""
     return identity(name, namespace, view.mesh.control_namespace, view.mesh.trust_domain)
 
 
@@ -166,8 +188,7 @@ def _server_authorization(view: View, authorization: ServerAuthorization) -> Aut
         clients = Unauthenticated(tls=True)
     else:
         accounts = [
-            _account(view, namespace or authorization.key.namespace, name)
-            for namespace, name in client.service_accounts
+            account(view, namespace or authorization.key.namespace, name) for namespace, name in client.service_accounts
         ]
         clients = match_identities([*client.identities, *accounts])
     return Authorization(meta(SERVER_AUTHORIZATION, authorization.key), networks, clients)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from gossamer.model.authorization import SERVER, DefaultPolicy, Server, ServerProtocol
-from gossamer.model.names import Default, meta, namespace_key
+from gossamer.model.attachment import limit_of
+from gossamer.model.authorization import RATE_LIMIT_POLICY, SERVER, DefaultPolicy, Server, ServerProtocol
+from gossamer.model.names import Default, Meta, meta, namespace_key
 from gossamer.model.proxy_config import (
     DetectInbound,
     GrpcInbound,
@@ -11,15 +12,17 @@ from gossamer.model.proxy_config import (
     Http2Inbound,
     InboundConfig,
     InboundProtocol,
+    InboundRoute,
     NotFound,
     OpaqueInbound,
+    RateLimit,
     TlsInbound,
 )
 from gossamer.model.selection import is_opaque, server_for
 from gossamer.model.snapshot import View
 from gossamer.model.subscription import Inbound
 from gossamer.model.workload import EXTERNAL_WORKLOAD, NAMESPACE, WORKLOAD, ExternalWorkload, Workload
-from gossamer.policy import authorize, routes
+from gossamer.policy import access, authorize, routes
 
 DETECT_TIMEOUT = 10_000
 
@@ -29,28 +32,40 @@ def inbound(view: View, asked: Inbound) -> InboundConfig | NotFound:
     workload = _workload(view, asked)
     if workload is None:
         return NotFound("unknown server")
-    audit = authorize.audited(view, workload.key)
     server = server_for(view, workload, asked.port)
     if server is None:
-        policy = default_policy(view, workload)
+        policy = default_policy(view, workload, asked.port)
         public = isinstance(workload, Workload) and asked.port in workload.public_ports
-        return InboundConfig(
-            Default(policy.value),
-            OpaqueInbound() if is_opaque(view, workload, asked.port) else DetectInbound(DETECT_TIMEOUT, routes.DEFAULT),
-            (*authorize.by_default(view, policy), *(authorize.published() if public else ()), *audit),
-        )
-    return InboundConfig(
-        meta(SERVER, server.key), _protocol(view, server), (*authorize.for_server(view, server), *audit)
-    )
+        about: Meta = Default(policy.value)
+        protocol = _undeclared(view, workload, asked.port)
+        admitted = (*authorize.by_default(view, policy), *(authorize.published() if public else ()))
+    else:
+        about = meta(SERVER, server.key)
+        protocol = _protocol(view, server, routes.probes(view, workload, asked.port))
+        admitted = authorize.for_server(view, server)
+    rules = access.rules(view, workload, asked.port, server, routes_in(protocol))
+    audit = authorize.audited(view, workload.key)
+    return InboundConfig(about, protocol, (*admitted, *audit), rules, bool(rules and audit))
 
 
-def default_policy(view: View, workload: Workload | ExternalWorkload) -> DefaultPolicy:
+def routes_in(protocol: InboundProtocol) -> tuple[InboundRoute, ...]:
+    match protocol:
+        case DetectInbound() | Http1Inbound() | Http2Inbound() | GrpcInbound():
+            return protocol.routes
+        case _:
+            return ()
+
+
+def default_policy(view: View, workload: Workload | ExternalWorkload, port: int = 0) -> DefaultPolicy:
     """The nearest annotation: the workload's, its namespace's, else the mesh's setting. Read live, not at start."""
-    if workload.default_policy is not None:
-        return workload.default_policy
-    namespace = view.get(NAMESPACE, namespace_key(workload.key))
-    inherited = namespace.default_policy if namespace else None
-    return inherited or view.mesh.default_policy
+    found = workload.default_policy
+    if found is None:
+        namespace = view.get(NAMESPACE, namespace_key(workload.key))
+        found = (namespace.default_policy if namespace else None) or view.mesh.default_policy
+    requires = (
+        isinstance(workload, Workload) and workload.identity_ports is not None and port in workload.identity_ports
+    )
+    return authorize.with_identity(found) if requires else found
 
 
 def _workload(view: View, asked: Inbound) -> Workload | ExternalWorkload | None:
@@ -59,17 +74,39 @@ def _workload(view: View, asked: Inbound) -> Workload | ExternalWorkload | None:
     return view.get(WORKLOAD, asked.workload)
 
 
-def _protocol(view: View, server: Server) -> InboundProtocol:
+def _undeclared(view: View, workload: Workload | ExternalWorkload, port: int) -> InboundProtocol:
+    if is_opaque(view, workload, port):
+        return OpaqueInbound()
+    return DetectInbound(DETECT_TIMEOUT, (*routes.DEFAULT, *routes.probes(view, workload, port)))
+
+
+def _protocol(view: View, server: Server, probes: tuple[InboundRoute, ...]) -> InboundProtocol:
     match server.protocol:
         case ServerProtocol.UNKNOWN:
-            return DetectInbound(DETECT_TIMEOUT, routes.for_server(view, server))
+            return DetectInbound(DETECT_TIMEOUT, (*routes.http(view, server), *probes), _limit(view, server))
         case ServerProtocol.HTTP1:
-            return Http1Inbound(routes.for_server(view, server))
+            return Http1Inbound((*routes.http(view, server), *probes), _limit(view, server))
         case ServerProtocol.HTTP2:
-            return Http2Inbound(routes.for_server(view, server))
+            return Http2Inbound((*routes.http(view, server), *probes), _limit(view, server))
         case ServerProtocol.GRPC:
-            return GrpcInbound(routes.DEFAULT)
+            return GrpcInbound(routes.grpc(view, server))
         case ServerProtocol.OPAQUE:
             return OpaqueInbound()
         case ServerProtocol.TLS:
             return TlsInbound()
+
+
+def _limit(view: View, server: Server) -> RateLimit | None:
+    policy = limit_of(view, server)
+    if policy is None:
+        return None
+    overrides = tuple(
+        (
+            one.per_second,
+            tuple(
+                authorize.account(view, within or policy.key.namespace, name) for within, name in one.service_accounts
+            ),
+        )
+        for one in policy.overrides
+    )
+    return RateLimit(meta(RATE_LIMIT_POLICY, policy.key), policy.total, policy.identity, overrides)

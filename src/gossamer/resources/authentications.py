@@ -19,7 +19,7 @@ def mesh_tls(document: Reader, metadata: Metadata, origin: Origin) -> MeshTLSAut
     with document.required("spec") as spec:
         identities = spec.texts("identities")
         for index, identity in enumerate(identities):
-            if not _is_identity(identity):
+            if not is_identity(identity):
                 remedy = 'write a name, "*.suffix" or "*"'
                 spec.refuse(f"identities[{index}]", f"{identity!r} is not an identity", remedy)
         refs = tuple(_identity_ref(one) for one in spec.objects("identityRefs"))
@@ -32,7 +32,8 @@ def _identity_ref(reader: Reader) -> TargetRef:
     return target_ref(reader, (SERVICE_ACCOUNT, NAMESPACE))
 
 
-def _is_identity(text: str) -> bool:
+def is_identity(text: str) -> bool:
+    """Whether it is a name, `*.suffix` or `*`."""
     if text == "*" or (is_uri(text) and _URI.fullmatch(text)):
         return True
     try:
@@ -50,9 +51,9 @@ def network(document: Reader, metadata: Metadata, origin: Origin) -> NetworkAuth
         return NetworkAuthentication(metadata.key, found, origin)
 
 
-def networks(reader: Reader) -> tuple[Network, ...]:
-    """The field `networks`: blocks with exceptions that lie inside and do not cover them."""
-    return tuple(_network(one) for one in reader.objects("networks"))
+def networks(reader: Reader, field: str = "networks") -> tuple[Network, ...]:
+    """Blocks with exceptions that lie inside and do not cover them."""
+    return tuple(_network(one) for one in reader.objects(field))
 
 
 def _network(reader: Reader) -> Network:

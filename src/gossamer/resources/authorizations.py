@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from gossamer.model.authorization import (
     MESH_TLS_AUTHENTICATION,
     NETWORK_AUTHENTICATION,
@@ -11,12 +9,14 @@ from gossamer.model.authorization import (
     AuthorizationPolicy,
     ClientAuthorization,
     DefaultPolicy,
+    RateLimitOverride,
+    RateLimitPolicy,
     Server,
     ServerAuthorization,
     ServerProtocol,
 )
-from gossamer.model.names import Kind, Origin
-from gossamer.model.route import GATEWAY_GROUP, HTTP_ROUTE, POLICY_HTTP_ROUTE
+from gossamer.model.names import Origin
+from gossamer.model.route import GRPC_ROUTE, HTTP_ROUTE, POLICY_HTTP_ROUTE
 from gossamer.model.selector import Selector
 from gossamer.model.workload import NAMESPACE, SERVICE_ACCOUNT
 from gossamer.resources import values
@@ -25,7 +25,6 @@ from gossamer.resources.metadata import Metadata
 from gossamer.resources.reader import Reader
 from gossamer.resources.references import target_ref
 
-GRPC_ROUTE: Kind[Any] = Kind(GATEWAY_GROUP, "GRPCRoute", "grpcroutes")
 TARGETS = (SERVER, HTTP_ROUTE, POLICY_HTTP_ROUTE, GRPC_ROUTE, NAMESPACE)
 AUTHENTICATIONS = (MESH_TLS_AUTHENTICATION, NETWORK_AUTHENTICATION, SERVICE_ACCOUNT)
 
@@ -113,3 +112,42 @@ def _client(reader: Reader) -> ClientAuthorization:
 def _account(reader: Reader) -> tuple[str | None, str]:
     with reader:
         return reader.text("namespace"), reader.required_text("name")
+
+
+def rate_limit_policy(document: Reader, metadata: Metadata, origin: Origin) -> RateLimitPolicy:
+    with document.required("spec") as spec:
+        target = target_ref(spec.required("targetRef"), (SERVER,))
+        if target.namespace is not None:
+            spec.refuse("targetRef.namespace", "unknown field", "a policy is for its own namespace")
+        total, identity = _limit(spec.object("total")), _limit(spec.object("identity"))
+        overrides = tuple(_override(one) for one in spec.objects("overrides"))
+        if total is not None:
+            if identity is not None and identity > total:
+                spec.refuse("identity.requestsPerSecond", f"{identity} is more than the total {total}")
+            for index, one in enumerate(overrides):
+                if one.per_second > total:
+                    field = f"overrides[{index}].requestsPerSecond"
+                    spec.refuse(field, f"{one.per_second} is more than the total {total}")
+        return RateLimitPolicy(metadata.key, target.name, total, identity, overrides, metadata.created, origin)
+
+
+def _limit(reader: Reader | None) -> int | None:
+    if reader is None:
+        return None
+    with reader:
+        return _per_second(reader)
+
+
+def _per_second(reader: Reader) -> int:
+    found = reader.integer("requestsPerSecond", 1, 2**32 - 1)
+    if found is None:
+        reader.refuse("requestsPerSecond", "is required")
+    return found
+
+
+def _override(reader: Reader) -> RateLimitOverride:
+    with reader:
+        accounts = tuple(target_ref(one, (SERVICE_ACCOUNT,)) for one in reader.objects("clientRefs"))
+        if not accounts:
+            reader.refuse("clientRefs", "needs at least one ServiceAccount")
+        return RateLimitOverride(_per_second(reader), tuple((one.namespace, one.name) for one in accounts))

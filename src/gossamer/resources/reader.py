@@ -17,9 +17,12 @@ MAX_ITEMS = 4096
 
 
 class Reader:
-    def __init__(self, value: Any, path: str, where: Where) -> None:
+    """`lenient`: unknown fields say nothing, as in what an API server has admitted already."""
+
+    def __init__(self, value: Any, path: str, where: Where, lenient: bool = False) -> None:
         self.path = path
         self.where = where
+        self.lenient = lenient
         if not isinstance(value, dict):
             raise InvalidResource(where, path, f"must be an object, not {_named(value)}")
         self.value: dict[str, Any] = value
@@ -31,7 +34,7 @@ class Reader:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if kind is not None:
+        if kind is not None or self.lenient:
             return
         for name in self.value:
             if name not in self._known:
@@ -52,7 +55,7 @@ class Reader:
     def unsupported(self, *names: str) -> None:
         """Fields that would mean something: refused rather than left without effect."""
         for name in names:
-            if self._take(name) is not None:
+            if self._take(name) is not None and not self.lenient:
                 self.refuse(name, "not supported", "remove it")
 
     def has(self, name: str) -> bool:
@@ -60,13 +63,16 @@ class Reader:
 
     def object(self, name: str) -> Reader | None:
         value = self._take(name)
-        return None if value is None else Reader(value, self.at(name), self.where)
+        return None if value is None else Reader(value, self.at(name), self.where, self.lenient)
 
     def required(self, name: str) -> Reader:
         return self.object(name) or self._missing(name)
 
     def objects(self, name: str) -> list[Reader]:
-        return [Reader(value, f"{self.at(name)}[{index}]", self.where) for index, value in enumerate(self.items(name))]
+        return [
+            Reader(value, f"{self.at(name)}[{index}]", self.where, self.lenient)
+            for index, value in enumerate(self.items(name))
+        ]
 
     def items(self, name: str) -> list[Any]:
         value = self._take(name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from gossamer.model.names import IPAddress, Key, Origin
 from gossamer.model.selector import Selector
 from gossamer.model.service import EndpointSlice, Service, ServicePort, SliceEndpoint, SlicePort
-from gossamer.resources import values
+from gossamer.resources import traffic, values
 from gossamer.resources.metadata import Metadata
 from gossamer.resources.reader import Reader
 
@@ -41,6 +41,7 @@ def service(document: Reader, metadata: Metadata, origin: Origin) -> Service:
         local_only,
         metadata.labels,
         metadata.annotations,
+        traffic.traffic(metadata.annotations, document.where, document.lenient),
         origin,
     )
 

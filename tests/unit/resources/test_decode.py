@@ -119,8 +119,8 @@ REFUSED = [
     (ROUTE + "spec: {rules: [{matches: [{method: get}]}]}", "'get' is not known; did you mean GET?"),
     (ROUTE + "spec: {rules: [{matches: [{headers: [{name: 'a b', value: c}]}]}]}", "'a b' is not a header's name"),
     (
-        ROUTE + "spec: {rules: [{filters: [{type: URLRewrite}]}]}",
-        "spec.rules[0].filters[0].type: 'URLRewrite' is not known",
+        ROUTE + "spec: {rules: [{filters: [{type: CORS}]}]}",
+        "spec.rules[0].filters[0].type: 'CORS' is not known",
     ),
     (
         ROUTE + "spec: {rules: [{filters: [{type: RequestRedirect, requestHeaderModifier: {}}]}]}",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from gossamer.api.encode import parts
+from gossamer.api.encode import parts, profiles
 from gossamer.model.names import IPAddress, is_uri
 from gossamer.model.proxy_config import Endpoint, EndpointSet, ProfileConfig, Tls
 from gossamer.pb.linkerd import destination_pb2
@@ -115,4 +115,9 @@ def profile(config: ProfileConfig) -> destination_pb2.DestinationProfile:
         else None,
         endpoint=weighted_address(config.endpoint) if config.endpoint else None,
         parent_ref=parts.meta(config.parent) if config.parent else None,
+        profile_ref=parts.meta(config.profile) if config.profile else None,
+        routes=[profiles.route(one) for one in config.routes],
+        dst_overrides=[
+            destination_pb2.WeightedDst(authority=one.authority, weight=one.weight) for one in config.overrides
+        ],
     )

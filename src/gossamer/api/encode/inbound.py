@@ -18,17 +18,25 @@ from gossamer.model.proxy_config import (
     InboundProtocol,
     InboundRoute,
     OpaqueInbound,
+    RateLimit,
     TlsInbound,
     Unauthenticated,
 )
-from gossamer.model.route import Fail, Filter, Redirect, RequestHeaders, ResponseHeaders
-from gossamer.pb.linkerd import grpc_route_pb2, inbound_pb2, meta_pb2
+from gossamer.model.route import Fail, Filter, GrpcMatch, HttpMatch, Redirect, RequestHeaders, ResponseHeaders
+from gossamer.pb.linkerd import inbound_pb2, meta_pb2
+from gossamer.policy.narrow import narrowed
 
 _HttpRoute = inbound_pb2.HttpRoute
 _GrpcRoute = inbound_pb2.GrpcRoute
 
 
 def server(config: InboundConfig) -> inbound_pb2.Server:
+    """For a sidecar that speaks Linkerd's messages only: narrowed to what they can say."""
+    return whole(narrowed(config))
+
+
+def whole(config: InboundConfig) -> inbound_pb2.Server:
+    """Without the rules, which stand beside it in `gossamer.v1`."""
     return inbound_pb2.Server(
         protocol=_protocol(config.protocol),
         authorizations=[_authorization(one) for one in config.authorizations],
@@ -39,12 +47,16 @@ def server(config: InboundConfig) -> inbound_pb2.Server:
 def _protocol(protocol: InboundProtocol) -> inbound_pb2.ProxyProtocol:
     kinds = inbound_pb2.ProxyProtocol
     match protocol:
-        case DetectInbound(timeout, routes):
-            return kinds(detect=kinds.Detect(timeout=parts.duration(timeout), http_routes=_routes(routes)))
-        case Http1Inbound(routes):
-            return kinds(http1=kinds.Http1(routes=_routes(routes)))
-        case Http2Inbound(routes):
-            return kinds(http2=kinds.Http2(routes=_routes(routes)))
+        case DetectInbound(timeout, routes, limit):
+            return kinds(
+                detect=kinds.Detect(
+                    timeout=parts.duration(timeout), http_routes=_routes(routes), http_local_rate_limit=_limit(limit)
+                )
+            )
+        case Http1Inbound(routes, limit):
+            return kinds(http1=kinds.Http1(routes=_routes(routes), local_rate_limit=_limit(limit)))
+        case Http2Inbound(routes, limit):
+            return kinds(http2=kinds.Http2(routes=_routes(routes), local_rate_limit=_limit(limit)))
         case GrpcInbound(routes):
             return kinds(grpc=kinds.Grpc(routes=[_grpc_route(one) for one in routes]))
         case OpaqueInbound():
@@ -53,15 +65,33 @@ def _protocol(protocol: InboundProtocol) -> inbound_pb2.ProxyProtocol:
             return kinds(tls=kinds.Tls())
 
 
+def _limit(limit: RateLimit | None) -> inbound_pb2.HttpLocalRateLimit | None:
+    if limit is None:
+        return None
+    kinds = inbound_pb2.HttpLocalRateLimit
+    return kinds(
+        metadata=unplaced(limit.meta),
+        total=kinds.Limit(requestsPerSecond=limit.total) if limit.total else None,
+        identity=kinds.Limit(requestsPerSecond=limit.identity) if limit.identity else None,
+        overrides=[
+            kinds.Override(
+                limit=kinds.Limit(requestsPerSecond=per_second),
+                clients=kinds.Override.ClientIdentities(identities=names(identities)),
+            )
+            for per_second, identities in limit.overrides
+        ],
+    )
+
+
 def _routes(routes: Iterable[InboundRoute]) -> list[inbound_pb2.HttpRoute]:
     return [
         _HttpRoute(
-            metadata=_unplaced(route.meta),
+            metadata=unplaced(route.meta),
             hosts=parts.hosts(route.hosts),
             authorizations=[_authorization(one) for one in route.authorizations],
             rules=[
                 _HttpRoute.Rule(
-                    matches=[parts.match(one) for one in rule.matches],
+                    matches=[parts.match(one) for one in rule.matches if isinstance(one, HttpMatch)],
                     filters=[kept for one in rule.filters if (kept := _filter(one)) is not None],
                 )
                 for rule in route.rules
@@ -72,9 +102,22 @@ def _routes(routes: Iterable[InboundRoute]) -> list[inbound_pb2.HttpRoute]:
 
 
 def _grpc_route(route: InboundRoute) -> inbound_pb2.GrpcRoute:
-    """Every call of every service; routes for single methods come with GRPCRoute."""
-    every = grpc_route_pb2.GrpcRouteMatch(rpc=grpc_route_pb2.GrpcRpcMatch())
-    return _GrpcRoute(metadata=_unplaced(route.meta), rules=[_GrpcRoute.Rule(matches=[every])])
+    return _GrpcRoute(
+        metadata=unplaced(route.meta),
+        hosts=parts.hosts(route.hosts),
+        authorizations=[_authorization(one) for one in route.authorizations],
+        rules=[
+            _GrpcRoute.Rule(
+                matches=[parts.grpc_match(one) for one in rule.matches if isinstance(one, GrpcMatch)],
+                filters=[
+                    _GrpcRoute.Filter(request_header_modifier=parts.request_headers(one.modifier))
+                    for one in rule.filters
+                    if isinstance(one, RequestHeaders)
+                ],
+            )
+            for rule in route.rules
+        ],
+    )
 
 
 def _filter(wanted: Filter) -> inbound_pb2.HttpRoute.Filter | None:
@@ -90,11 +133,15 @@ def _filter(wanted: Filter) -> inbound_pb2.HttpRoute.Filter | None:
 
 def _authorization(one: Authorization) -> inbound_pb2.Authz:
     return inbound_pb2.Authz(
-        networks=[_network(block) for block in one.networks],
+        networks=networks(one.networks),
         authentication=_clients(one.clients),
         labels=_labels(one.meta),
-        metadata=_unplaced(one.meta, lower=True),
+        metadata=unplaced(one.meta, lower=True),
     )
+
+
+def networks(blocks: Iterable[Network]) -> list[inbound_pb2.Network]:
+    return [_network(block) for block in blocks]
 
 
 def _network(block: Network) -> inbound_pb2.Network:
@@ -111,11 +158,16 @@ def _clients(clients: Unauthenticated | Identities) -> inbound_pb2.Authn:
                 return authn(meshTLS=authn.PermitMeshTLS(unauthenticated=nobody))
             return authn(unauthenticated=nobody)
         case Identities(exact, suffixes):
-            names = authn.PermitMeshTLS.PermitClientIdentities(
-                identities=[inbound_pb2.Identity(name=name) for name in exact],
-                suffixes=[inbound_pb2.IdentitySuffix(parts=parts) for parts in suffixes],
-            )
-            return authn(meshTLS=authn.PermitMeshTLS(identities=names))
+            found = authn.PermitMeshTLS.PermitClientIdentities(identities=names(exact), suffixes=endings(suffixes))
+            return authn(meshTLS=authn.PermitMeshTLS(identities=found))
+
+
+def names(exact: Iterable[str]) -> list[inbound_pb2.Identity]:
+    return [inbound_pb2.Identity(name=name) for name in exact]
+
+
+def endings(suffixes: Iterable[tuple[str, ...]]) -> list[inbound_pb2.IdentitySuffix]:
+    return [inbound_pb2.IdentitySuffix(parts=labels) for labels in suffixes]
 
 
 def _labels(about: Meta) -> dict[str, str]:
@@ -126,7 +178,7 @@ def _labels(about: Meta) -> dict[str, str]:
             return {"group": about.group, "kind": about.kind.lower(), "name": about.name}
 
 
-def _unplaced(about: Meta, lower: bool = False) -> meta_pb2.Metadata:
+def unplaced(about: Meta, lower: bool = False) -> meta_pb2.Metadata:
     """Without the namespace, which is the workload's own; the kinds of authorizations are written in lower case."""
     if not isinstance(about, Resource):
         return parts.meta(about)

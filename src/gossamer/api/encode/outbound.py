@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gossamer.api.encode import destination, parts
+from gossamer.api.encode import grpc, parts
+from gossamer.api.encode.backend import BETWEEN_RETRIES, RETRIED_BYTES, backend, backoff, timeouts
+from gossamer.discovery.narrow import narrowed
 from gossamer.model.proxy_config import (
-    Backend,
-    Balance,
     DetectOutbound,
     Distribution,
     Empty,
     FirstAvailable,
-    Forward,
+    GrpcOutbound,
     Http1Outbound,
     Http2Outbound,
-    Nowhere,
     OpaqueOutbound,
     OpaqueRoute,
     OutboundConfig,
@@ -23,37 +22,71 @@ from gossamer.model.proxy_config import (
     OutboundRoute,
     OutboundRule,
     RouteBackend,
+    TlsOutbound,
     Weighted,
 )
-from gossamer.model.route import Fail, Filter, Redirect, RequestHeaders, ResponseHeaders, Timeouts
+from gossamer.model.route import Fail, Filter, HttpMatch, Redirect, RequestHeaders, ResponseHeaders
+from gossamer.model.traffic import Accrual, Consecutive, HttpRetry, Unified
 from gossamer.pb.linkerd import http_route_pb2, opaque_route_pb2, outbound_pb2
 
 _Http = outbound_pb2.HttpRoute
 _Opaque = outbound_pb2.OpaqueRoute
+_Tls = outbound_pb2.TlsRoute
 
 
 def policy(config: OutboundConfig) -> outbound_pb2.OutboundPolicy:
+    """For a sidecar that speaks Linkerd's messages only: what they cannot say is refused, or left away."""
+    return whole(narrowed(config))
+
+
+def whole(config: OutboundConfig) -> outbound_pb2.OutboundPolicy:
+    """Without what stands beside it in `gossamer.v1`."""
     return outbound_pb2.OutboundPolicy(protocol=_protocol(config.protocol), metadata=parts.meta(config.meta))
 
 
 def _protocol(protocol: OutboundProtocol) -> outbound_pb2.ProxyProtocol:
     kinds = outbound_pb2.ProxyProtocol
     match protocol:
-        case DetectOutbound(timeout, opaque, http1, http2):
+        case DetectOutbound(timeout, opaque, http1, http2, accrual):
             return kinds(
                 detect=kinds.Detect(
                     timeout=parts.duration(timeout),
                     opaque=kinds.Opaque(routes=[_opaque(opaque)]),
-                    http1=kinds.Http1(routes=_routes(http1)),
-                    http2=kinds.Http2(routes=_routes(http2)),
+                    http1=kinds.Http1(routes=_routes(http1), failure_accrual=_accrual(accrual)),
+                    http2=kinds.Http2(routes=_routes(http2), failure_accrual=_accrual(accrual)),
                 )
             )
-        case Http1Outbound(routes):
-            return kinds(http1=kinds.Http1(routes=_routes(routes)))
-        case Http2Outbound(routes):
-            return kinds(http2=kinds.Http2(routes=_routes(routes)))
-        case OpaqueOutbound(route):
-            return kinds(opaque=kinds.Opaque(routes=[_opaque(route)]))
+        case Http1Outbound(routes, accrual):
+            return kinds(http1=kinds.Http1(routes=_routes(routes), failure_accrual=_accrual(accrual)))
+        case Http2Outbound(routes, accrual):
+            return kinds(http2=kinds.Http2(routes=_routes(routes), failure_accrual=_accrual(accrual)))
+        case GrpcOutbound(routes, accrual):
+            return kinds(grpc=kinds.Grpc(routes=[grpc.route(one) for one in routes], failure_accrual=_accrual(accrual)))
+        case TlsOutbound(streams):
+            return kinds(tls=kinds.Tls(routes=[_tls(one) for one in streams]))
+        case OpaqueOutbound(stream):
+            return kinds(opaque=kinds.Opaque(routes=[_opaque(stream)]))
+
+
+def _accrual(accrual: Accrual | None) -> outbound_pb2.FailureAccrual | None:
+    kinds = outbound_pb2.FailureAccrual
+    match accrual:
+        case None:
+            return None
+        case Consecutive(max_failures, pause):
+            return kinds(
+                consecutive_failures=kinds.ConsecutiveFailures(max_failures=max_failures, backoff=backoff(pause))
+            )
+        case Unified(max_failures, pause, threshold, window, min_requests, honor):
+            return kinds(
+                unified=kinds.Unified(
+                    success_rate_threshold=threshold,
+                    decay=parts.duration(window),
+                    min_requests=min_requests,
+                    max_consecutive_failures=max_failures,
+                    backoff=backoff(pause, honor),
+                )
+            )
 
 
 def _routes(routes: Iterable[OutboundRoute]) -> list[outbound_pb2.HttpRoute]:
@@ -69,20 +102,27 @@ def _routes(routes: Iterable[OutboundRoute]) -> list[outbound_pb2.HttpRoute]:
 
 def _rule(rule: OutboundRule) -> outbound_pb2.HttpRoute.Rule:
     return _Http.Rule(
-        matches=[parts.match(one) for one in rule.matches],
+        matches=[parts.match(one) for one in rule.matches if isinstance(one, HttpMatch)],
         filters=[_filter(one) for one in rule.filters],
         backends=_distribution(rule.backends),
         # Older proxies read this field only.
-        requestTimeout=parts.optional_duration(rule.timeouts.request),
-        timeouts=_timeouts(rule.timeouts),
+        requestTimeout=parts.optional_duration(rule.timeouts.request) if rule.timeouts else None,
+        timeouts=timeouts(rule.timeouts) if rule.timeouts else None,
+        retry=_retry(rule.retry) if isinstance(rule.retry, HttpRetry) else None,
+        allow_l5d_request_headers=rule.request_headers,
     )
 
 
-def _timeouts(timeouts: Timeouts) -> http_route_pb2.Timeouts:
-    return http_route_pb2.Timeouts(
-        request=parts.optional_duration(timeouts.request),
-        response=parts.optional_duration(timeouts.response),
-        idle=parts.optional_duration(timeouts.idle),
+def _retry(retry: HttpRetry) -> outbound_pb2.HttpRoute.Retry:
+    conditions = _Http.Retry.Conditions
+    return _Http.Retry(
+        max_retries=retry.limit,
+        max_request_bytes=RETRIED_BYTES,
+        conditions=conditions(
+            status_ranges=[conditions.StatusRange(start=low, end=high) for low, high in retry.statuses]
+        ),
+        timeout=parts.optional_duration(retry.timeout),
+        backoff=backoff(BETWEEN_RETRIES),
     )
 
 
@@ -94,8 +134,12 @@ def _filter(wanted: Filter) -> outbound_pb2.HttpRoute.Filter:
             return _Http.Filter(response_header_modifier=parts.response_headers(modifier))
         case Redirect():
             return _Http.Filter(redirect=parts.redirect(wanted))
-        case Fail(status, message):
-            return _Http.Filter(failure_injector=http_route_pb2.HttpFailureInjector(status=status, message=message))
+        case Fail(status, message, ratio):
+            return _Http.Filter(
+                failure_injector=http_route_pb2.HttpFailureInjector(
+                    status=status, message=message, ratio=parts.ratio(ratio)
+                )
+            )
 
 
 def _distribution(to: Distribution) -> outbound_pb2.HttpRoute.Distribution:
@@ -111,7 +155,7 @@ def _distribution(to: Distribution) -> outbound_pb2.HttpRoute.Distribution:
 
 
 def _share(one: RouteBackend) -> outbound_pb2.HttpRoute.RouteBackend:
-    return _Http.RouteBackend(backend=_backend(one.backend), filters=[_filter(each) for each in one.filters])
+    return _Http.RouteBackend(backend=backend(one.backend), filters=[_filter(each) for each in one.filters])
 
 
 def _opaque(route: OpaqueRoute) -> outbound_pb2.OpaqueRoute:
@@ -124,39 +168,42 @@ def _opaque_distribution(to: Distribution) -> outbound_pb2.OpaqueRoute.Distribut
     kinds = _Opaque.Distribution
     match to:
         case FirstAvailable(one):
-            first = _Opaque.RouteBackend(backend=_backend(one.backend))
-            return kinds(first_available=kinds.FirstAvailable(backends=[first]))
+            return kinds(first_available=kinds.FirstAvailable(backends=[_opaque_share(one)]))
         case Weighted(several):
-            weighted = [
-                _Opaque.WeightedRouteBackend(
-                    backend=_Opaque.RouteBackend(backend=_backend(one.backend)), weight=one.weight
-                )
-                for one in several
-            ]
+            weighted = [_Opaque.WeightedRouteBackend(backend=_opaque_share(one), weight=one.weight) for one in several]
             return kinds(random_available=kinds.RandomAvailable(backends=weighted))
         case Empty():
             return kinds(empty=kinds.Empty())
 
 
-def _backend(backend: Backend) -> outbound_pb2.Backend:
-    message = outbound_pb2.Backend(
-        metadata=parts.meta(backend.meta),
-        queue=outbound_pb2.Queue(
-            capacity=backend.queue.capacity, failfast_timeout=parts.duration(backend.queue.failfast)
-        ),
-    )
-    match backend.to:
-        case Balance():
-            message.balancer.CopyFrom(_balance(backend.to))
-        case Forward(endpoint):
-            message.forward.CopyFrom(destination.weighted_address(endpoint))
-        case Nowhere():
-            pass
-    return message
+def _opaque_share(one: RouteBackend) -> outbound_pb2.OpaqueRoute.RouteBackend:
+    filters = [_Opaque.Filter(invalid=why) for why in _invalid(one)]
+    return _Opaque.RouteBackend(backend=backend(one.backend), filters=filters)
 
 
-def _balance(to: Balance) -> outbound_pb2.Backend.BalanceP2c:
-    kinds = outbound_pb2.Backend
-    found = kinds.EndpointDiscovery(dst=kinds.EndpointDiscovery.DestinationGet(path=to.authority))
-    ewma = kinds.BalanceP2c.PeakEwma(default_rtt=parts.duration(to.default_rtt), decay=parts.duration(to.decay))
-    return kinds.BalanceP2c(discovery=found, peak_ewma=ewma)
+def _tls(route: OpaqueRoute) -> outbound_pb2.TlsRoute:
+    filters = [_Tls.Filter(forbidden=opaque_route_pb2.Forbidden())] if route.forbidden else []
+    rule = _Tls.Rule(backends=_tls_distribution(route.backends), filters=filters)
+    return _Tls(metadata=parts.meta(route.meta), snis=parts.snis(route.names), rules=[rule])
+
+
+def _tls_distribution(to: Distribution) -> outbound_pb2.TlsRoute.Distribution:
+    kinds = _Tls.Distribution
+    match to:
+        case FirstAvailable(one):
+            return kinds(first_available=kinds.FirstAvailable(backends=[_tls_share(one)]))
+        case Weighted(several):
+            weighted = [_Tls.WeightedRouteBackend(backend=_tls_share(one), weight=one.weight) for one in several]
+            return kinds(random_available=kinds.RandomAvailable(backends=weighted))
+        case Empty():
+            return kinds(empty=kinds.Empty())
+
+
+def _tls_share(one: RouteBackend) -> outbound_pb2.TlsRoute.RouteBackend:
+    filters = [_Tls.Filter(invalid=why) for why in _invalid(one)]
+    return _Tls.RouteBackend(backend=backend(one.backend), filters=filters)
+
+
+def _invalid(one: RouteBackend) -> list[opaque_route_pb2.Invalid]:
+    """Streams are not answered: why there is no backend is for the log."""
+    return [opaque_route_pb2.Invalid(message=each.message) for each in one.filters if isinstance(each, Fail)]

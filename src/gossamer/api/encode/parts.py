@@ -8,8 +8,8 @@ from typing import Protocol
 from google.protobuf.duration_pb2 import Duration
 
 from gossamer.model.names import IPAddress, IPNetwork, Meta, Resource
-from gossamer.model.route import HeaderModifier, How, HttpMatch, PathMatch, Redirect, ValueMatch
-from gossamer.pb.linkerd import http_route_pb2, http_types_pb2, meta_pb2, net_pb2
+from gossamer.model.route import GrpcMatch, HeaderModifier, How, HttpMatch, PathMatch, Redirect, ValueMatch
+from gossamer.pb.linkerd import grpc_route_pb2, http_route_pb2, http_types_pb2, meta_pb2, net_pb2, tls_route_pb2
 
 
 class Message(Protocol):
@@ -72,12 +72,33 @@ def _host(name: str) -> http_route_pb2.HostMatch:
     return http_route_pb2.HostMatch(suffix=http_route_pb2.HostMatch.Suffix(reverse_labels=labels[::-1]))
 
 
+def snis(names: Iterable[str]) -> list[tls_route_pb2.SniMatch]:
+    return [_sni(name) for name in names]
+
+
+def _sni(name: str) -> tls_route_pb2.SniMatch:
+    if not name.startswith("*."):
+        return tls_route_pb2.SniMatch(exact=name)
+    return tls_route_pb2.SniMatch(suffix=tls_route_pb2.SniMatch.Suffix(reverse_labels=name.split(".")[:0:-1]))
+
+
+def ratio(part: tuple[int, int] | None) -> http_route_pb2.Ratio | None:
+    return None if part is None else http_route_pb2.Ratio(numerator=part[0], denominator=part[1])
+
+
 def match(wanted: HttpMatch) -> http_route_pb2.HttpRouteMatch:
     return http_route_pb2.HttpRouteMatch(
         path=_path(wanted.path) if wanted.path else None,
         headers=[_header(one) for one in wanted.headers],
         query_params=[_query(one) for one in wanted.query],
-        method=_method(wanted.method) if wanted.method else None,
+        method=method(wanted.method) if wanted.method else None,
+    )
+
+
+def grpc_match(wanted: GrpcMatch) -> grpc_route_pb2.GrpcRouteMatch:
+    return grpc_route_pb2.GrpcRouteMatch(
+        rpc=grpc_route_pb2.GrpcRpcMatch(service=wanted.service, method=wanted.method) if wanted.rpc else None,
+        headers=[_header(one) for one in wanted.headers],
     )
 
 
@@ -103,7 +124,7 @@ def _query(wanted: ValueMatch) -> http_route_pb2.QueryParamMatch:
     return http_route_pb2.QueryParamMatch(name=wanted.name, exact=wanted.value)
 
 
-def _method(name: str) -> http_types_pb2.HttpMethod:
+def method(name: str) -> http_types_pb2.HttpMethod:
     number = http_types_pb2.HttpMethod.DESCRIPTOR.enum_types_by_name["Registered"].values_by_name.get(name)
     if number is None:
         return http_types_pb2.HttpMethod(unregistered=name)
@@ -127,16 +148,17 @@ def _headers(pairs: Iterable[tuple[str, str]]) -> http_types_pb2.Headers:
     return http_types_pb2.Headers(headers=[header(name=name, value=value.encode()) for name, value in pairs])
 
 
+def path_modifier(full: str | None, prefix: str | None) -> http_route_pb2.PathModifier | None:
+    if full is not None:
+        return http_route_pb2.PathModifier(full=full)
+    return None if prefix is None else http_route_pb2.PathModifier(prefix=prefix)
+
+
 def redirect(to: Redirect) -> http_route_pb2.RequestRedirect:
-    path = None
-    if to.full_path is not None:
-        path = http_route_pb2.PathModifier(full=to.full_path)
-    elif to.prefix_path is not None:
-        path = http_route_pb2.PathModifier(prefix=to.prefix_path)
     return http_route_pb2.RequestRedirect(
         scheme=_scheme(to.scheme) if to.scheme else None,
         host=to.host or "",
-        path=path,
+        path=path_modifier(to.full_path, to.prefix_path),
         port=to.port or 0,
         status=to.status or 0,
     )
