@@ -219,6 +219,7 @@ pub fn known(name: &[u8]) -> Known {
         (16, Some(b'p')) => is(b"proxy-connection", Known::ProxyConnection),
         (17, Some(b't')) => is(b"transfer-encoding", Known::TransferEncoding),
         (4.., Some(b'l')) if token_is(&name[..4], b"l5d-") => Known::Mesh,
+        (16.., Some(b'g')) if token_is(&name[..16], b"gossamer-client-") => Known::Mesh,
         _ => Known::Other,
     }
 }
@@ -233,6 +234,8 @@ mod tests {
         assert_eq!(known(b"Content-Length"), Known::ContentLength);
         assert_eq!(known(b"L5D-Client-Id"), Known::Mesh);
         assert_eq!(known(b"l5d"), Known::Other);
+        assert_eq!(known(b"Gossamer-Client-Serial"), Known::Mesh);
+        assert_eq!(known(b"gossamer-client"), Known::Other);
         assert_eq!(known(b""), Known::Other);
     }
 

@@ -69,7 +69,7 @@ fn parse_orig_proto(value: &[u8]) -> Option<(Version, bool)> {
     }
 }
 
-/// Removes every field that only sidecars may speak (`l5d-*`); call it on what came from an application or stranger.
+/// Removes every field that only sidecars may speak (`l5d-*`, `gossamer-client-*`); call it on what came from an application or stranger.
 pub fn strip_mesh_fields(head: &mut Request<'_>) -> bool {
     head.fields.remove_known(Known::Mesh)
 }

@@ -60,6 +60,11 @@ impl hpack::Fields for Block<'_> {
             self.facts.malformed = true;
             return;
         }
+        let Ok(name_len) = u16::try_from(found.name.length) else {
+            // Cut to 16 bits it would be another name.
+            self.facts.too_large = true;
+            return;
+        };
         if self.spans.len() == self.max_fields {
             self.facts.too_large = true;
             return;
@@ -68,7 +73,7 @@ impl hpack::Fields for Block<'_> {
             name: found.name.start,
             value: found.value.start,
             value_len: found.value.length,
-            name_len: found.name.length as u16,
+            name_len,
             known,
         });
     }

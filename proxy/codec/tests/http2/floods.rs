@@ -211,3 +211,22 @@ fn a_peer_that_pings_for_every_message_is_no_flood() {
         c.connection.out.clear();
     }
 }
+
+/// A field's name is held with 16 bits of length: 65,536 more bytes must not make it another name, which HTTP/1 obeys.
+#[test]
+fn a_name_too_long_to_hold_is_too_large_and_never_another_name() {
+    for name in ["transfer-encoding", "connection", "content-length", "l5d-client-id", "host", "a"] {
+        let long = name.to_owned() + &"x".repeat(65_536);
+        let mut fields = POST.to_vec();
+        fields.push((&long, "chunked"));
+        let bytes = block(&fields);
+        let pieces: Vec<&[u8]> = bytes.chunks(16_000).collect();
+        let mut s = Fed::new(Config::mesh_server());
+        for (at, piece) in pieces.iter().enumerate() {
+            let last = if at + 1 == pieces.len() { END_HEADERS } else { 0 };
+            s.feed(&frame(if at == 0 { 1 } else { 9 }, last, 1, piece));
+        }
+        assert_eq!((s.requests, s.error), (0, None), "{:?}", s.events);
+        assert!(s.written()[0].3.ends_with(b"431"), "{name}");
+    }
+}
