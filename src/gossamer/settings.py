@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
 from pathlib import Path
 from typing import Any
 
@@ -157,6 +158,37 @@ def _switch(text: str) -> str:
     return text
 
 
+def _advertise(text: str) -> str:
+    host, colon, port = text.partition(":")
+    if text == "none":
+        return text
+    try:
+        address = IPv4Address(host)
+    except AddressValueError:
+        raise ValueError("an address of this machine, such as 10.9.0.1 or 10.9.0.1:8443, or none") from None
+    if address.is_loopback or address.is_unspecified or address.is_multicast:
+        raise ValueError("an address that other machines reach, such as 10.9.0.1")
+    if colon and not (port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+        raise ValueError("ADDRESS:PORT with a port from 1 to 65535")
+    return text
+
+
+def _network(text: str) -> str:
+    try:
+        network = IPv4Network(text)
+    except ValueError:
+        raise ValueError("a network such as 10.9.1.0/24") from None
+    if network.is_loopback or network.num_addresses < 4:
+        raise ValueError("a network of at least four addresses, such as 10.9.1.0/24")
+    return str(network)
+
+
+def _label(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", text):
+        raise ValueError("1 to 63 letters, digits, dashes, underscores and dots, as in labels")
+    return text
+
+
 def _domain(text: str) -> str:
     if len(text) > 100 or not re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*", text):
         raise ValueError("a domain such as cluster.local")
@@ -213,6 +245,18 @@ class ControllerSettings:
         default=None,
         metadata=_told("File with the secret that seals the issuer's key in etcd; the same everywhere.", Path),
     )
+    advertise: str | None = field(
+        default=None,
+        metadata=_told(
+            "Where other machines reach this one, ADDRESS or ADDRESS:PORT; `none` ends it. Said once, it is kept.",
+            _advertise,
+        ),
+    )
+    advertise_range: str | None = field(
+        default=None, metadata=_told("Network of this machine with an address for each workload.", _network)
+    )
+    node: str | None = field(default=None, metadata=_told("This machine's name, which workloads inherit.", _label))
+    zone: str = field(default="", metadata=_told("Where this machine is, which workloads inherit.", _label))
     log_level: str = field(default="info", metadata=_told("debug, info, warning or error."))
 
 

@@ -44,7 +44,10 @@ def is_remote(peer: Peer, source: Source) -> TypeGuard[Workload]:
 
 def reachable(peer: Peer, source: Source) -> bool:
     """Whether anything of the source's could get there."""
-    return not is_remote(peer, source) or peer.advertised is not None
+    if not is_remote(peer, source) or peer.advertised is not None:
+        return True
+    # Control planes that advertise nothing share one machine.
+    return all(machine[:1] in ("", "@") for machine in (peer.machine, source.machine))
 
 
 def _labels(peer: Peer) -> Labels:

@@ -67,7 +67,7 @@ class Workload:
     sidecar: Sidecar = Sidecar.UNKNOWN
     # Seconds since the epoch; 0 when unknown.
     started: int = 0
-    # The joined machine that runs it; "" is the control plane's own.
+    # The joined machine that runs it; "" is the control plane's own, "@…" that of one of several control planes.
     machine: str = ""
     # Where its sidecar takes mesh traffic of other machines; None: it cannot be reached from there.
     advertised: tuple[IPAddress, int] | None = None

@@ -6,12 +6,13 @@ those of `addresses`. Whether a place can be listened on is known on its machine
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network
 
 from gossamer.model.workload import INBOUND_PORT
 from gossamer.ports import Conflict, Store, Unavailable, Write
+from gossamer.standalone import addresses
 from gossamer.standalone.addresses import Taken
 
 PLACES = "advertised/"
@@ -19,9 +20,23 @@ OWNERS = "advertises/"
 # Below what kernels give to outgoing connections (net.ipv4.ip_local_port_range), which would be in the way.
 PORTS = range(24_000, 32_000)
 TRIES = 1000
+# Of the front, where nobody says another.
+FRONT_PORT = 8443
 
 Random = Callable[[int], bytes]
 Usable = Callable[[IPv4Address, int], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Advertise:
+    """What `up --advertise` said: where other machines reach this one's front, and whence workloads have addresses."""
+
+    address: IPv4Address
+    port: int
+    network: IPv4Network | None = None
+
+    def __str__(self) -> str:
+        return f"{self.address}:{self.port}"
 
 
 class Advertised:
@@ -31,22 +46,21 @@ class Advertised:
         self,
         store: Store,
         random: Random,
-        address: IPv4Address | None = None,
-        network: IPv4Network | None = None,
+        advertise: Advertise | None = None,
         usable: Usable = lambda address, port: True,
     ) -> None:
         self._store = store
         self._random = random
-        self._address = address
-        self._network = network
+        self._advertise = advertise
         self._usable = usable
 
     def allocate(self, owner: str) -> str:
         """A free place that is now the owner's, as text; "" where nothing is advertised. Raises `Unavailable`."""
-        if self._address is None and self._network is None:
+        advertise = self._advertise
+        if advertise is None:
             return ""
         for _ in range(TRIES):
-            address, port = propose(self._random, self._address, self._network)
+            address, port = propose(self._random, advertise.address, advertise.network)
             place = f"{address}:{port}"
             if self._store.read(PLACES + place) is not None or not self._usable(address, port):
                 continue
@@ -55,7 +69,7 @@ class Advertised:
             except Conflict:
                 continue
             return place
-        where = self._network or f"{self._address}, ports {PORTS.start} to {PORTS.stop - 1}"
+        where = advertise.network or f"{advertise.address}, ports {PORTS.start} to {PORTS.stop - 1}"
         raise Unavailable(f"no free place to advertise a workload found in {where}; is something else using it?")
 
     def claim(self, owner: str, place: str) -> None:
@@ -82,22 +96,33 @@ class Advertised:
         self._store.commit(writes)
 
 
-def propose(random: Random, address: IPv4Address | None, network: IPv4Network | None) -> tuple[IPv4Address, int]:
+def propose(random: Random, address: IPv4Address, network: IPv4Network | None) -> tuple[IPv4Address, int]:
     """Any place: an address of the network at the sidecars' own port, else a port of the one address."""
     number = int.from_bytes(random(8), "big")
     if network is not None:
         # The first and the last of a network are not for hosts.
         return network[1 + number % max(1, network.num_addresses - 2)], INBOUND_PORT
-    assert address is not None
     return address, PORTS[number % len(PORTS)]
 
 
 def bindable(address: IPv4Address, port: int) -> bool:
     """Whether this process can listen there now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_CLOEXEC) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((str(address), port))
-        except OSError:
-            return False
-    return True
+    return addresses.bindable(port)(address)
+
+
+def said(store: Store, role: str, told: str | None, network: str | None) -> Advertise | None:
+    """What is advertised now: what was told, else what was told before; "none" ends it. Raises `Unavailable`.
+
+    It is remembered because machines that have joined know the address, however this control plane is started again.
+    `told`: "10.9.0.1" or "10.9.0.1:8443"; `network`: "10.9.1.0/24". `role`: the store's key, one for each replica.
+    """
+    key = f"mesh/{role}"
+    held = store.read(key)
+    text = held.value.decode() if held is not None and told is None else f"{told or 'none'} {network or ''}".strip()
+    if held is None or held.value.decode() != text:
+        store.commit([Write(key, text.encode(), held.version if held is not None else 0)])
+    place, _, within = text.partition(" ")
+    if place == "none":
+        return None
+    host, _, port = place.partition(":")
+    return Advertise(IPv4Address(host), int(port or FRONT_PORT), IPv4Network(within) if within else None)

@@ -131,7 +131,7 @@ class Registration:
             public_ports=frozenset(self.asked.public_ports),
             started=int(self.started),
             sidecar=Sidecar.GOSSAMER,
-            machine=self.machine,
+            machine=self.machine or (f"@{self.replica}" if self.replica else ""),
             advertised=self.advertises,
             origin=ORIGIN,
         )

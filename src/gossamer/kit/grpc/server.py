@@ -70,6 +70,10 @@ class Server:
         self._sweeper: asyncio.TimerHandle | None = None
         self._draining = False
 
+    def add(self, methods: Mapping[str, Method]) -> None:
+        """Serves these too, from now on."""
+        self.methods.update({path.encode(): method for path, method in methods.items()})
+
     async def serve_unix(self, path: Path) -> None:
         """Listens on `path` (mode 0600, replacing a dead socket file) and returns; OSError says why it cannot."""
         await self.serve(listen(path, BACKLOG))
