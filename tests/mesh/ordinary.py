@@ -12,7 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def of(home: str, environment: Mapping[str, str]) -> dict[str, str]:
     return {**kept, "HOME": home, "USER": "ordinary", "PYTHONDONTWRITEBYTECODE": "1"}
 
 
-def main(command: Sequence[str]) -> int:
+def main(command: list[str]) -> int:
     if os.geteuid() != 0:
         os.execvp(command[0], command)
     with user() as (prefix, environment):

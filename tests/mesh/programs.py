@@ -1,5 +1,7 @@
 """Programs nobody here wrote, unpacked from Debian packages into `.cache/programs`; nothing is installed.
 
+Python programs are in an environment of their own there (stacks.lock).
+
 `python -m tests.mesh.programs` fetches what is missing and says what could not be had. Tests ask `find(name)`;
 what is absent is skipped with that reason, and counted.
 """
@@ -18,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 CACHE = Path(os.environ.get("GOSSAMER_TEST_PROGRAMS", ROOT / ".cache" / "programs"))
 TREE = CACHE / "root"
 ARCHIVES = CACHE / "archives"
+STACKS = CACHE / "stacks" / "bin" / "python"
+LOCK = Path(__file__).with_name("stacks.lock")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,22 @@ PROGRAMS = (
     Program("haproxy", "usr/sbin/haproxy", ("haproxy",)),
     Program("strace", "usr/bin/strace", ("strace",)),
     Program("valgrind", "usr/bin/valgrind.bin", ("valgrind",), {"VALGRIND_LIB": str(TREE / "usr/libexec/valgrind")}),
+    Program("memcached", "usr/bin/memcached", ("memcached",)),
+    Program("mosquitto", "usr/sbin/mosquitto", ("mosquitto",)),
+    Program("mariadbd", "usr/sbin/mariadbd", ("mariadb-server-core",)),
+    Program("mariadb", "usr/bin/mariadb", ("mariadb-client-core",)),
+    Program("nats-server", "usr/sbin/nats-server", ("nats-server",)),
+    Program("sshd", "usr/sbin/sshd", ("openssh-server",)),
+    Program("ssh", "usr/bin/ssh", ("openssh-client",)),
+    Program("nc", "bin/nc.openbsd", ("netcat-openbsd",)),
+    Program("socat", "usr/bin/socat", ("socat",)),
+    Program("ab", "usr/bin/ab", ("apache2-utils",)),
+    Program("hey", "usr/bin/hey", ("hey",)),
+    Program("h2load", "usr/bin/h2load", ("nghttp2-client",)),
+    Program("nghttpd", "usr/sbin/nghttpd", ("nghttp2-server",)),
+    Program("apache2", "usr/sbin/apache2", ("apache2-bin",)),
+    Program("lighttpd", "usr/sbin/lighttpd", ("lighttpd",)),
+    Program("caddy", "usr/bin/caddy", ("caddy",)),
     Program("openssl headers", "usr/include/openssl/ssl.h", ("libssl-dev",)),
 )
 
@@ -65,6 +85,8 @@ def find(name: str) -> Found | None:
     program = next((each for each in PROGRAMS if each.name == name), None)
     if program is not None and (TREE / program.path).exists():
         return Found(str(TREE / program.path), {"LD_LIBRARY_PATH": libraries(), **program.environment})
+    if name == "python stacks":
+        return Found(str(STACKS), {}) if STACKS.exists() else None
     own = shutil.which(name)
     return Found(own, {}) if own else None
 
@@ -125,7 +147,22 @@ def fetch(program: Program, options: list[str]) -> str | None:
     return None if (TREE / program.path).exists() else problem or f"no {program.path} in {program.packages}"
 
 
+def make_stacks() -> str | None:
+    """An environment with the Python programs of stacks.lock; why there is none, or None."""
+    if STACKS.exists():
+        return None
+    making = STACKS.parents[1]
+    try:
+        run(sys.executable, "-m", "venv", str(making))
+        run(str(STACKS), "-m", "pip", "install", "-q", "--require-hashes", "-r", str(LOCK))
+    except subprocess.CalledProcessError as error:
+        shutil.rmtree(making, ignore_errors=True)
+        return f"{error.stderr or error}".strip().splitlines()[-1]
+    return None
+
+
 def main() -> None:
+    print("Python programs:", make_stacks() or "there")
     missing = [program for program in PROGRAMS if not (TREE / program.path).exists()]
     if not missing:
         print(f"{len(PROGRAMS)} programs are there")
