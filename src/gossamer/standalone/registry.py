@@ -14,6 +14,7 @@ from collections.abc import Callable, Container, Mapping
 from dataclasses import dataclass, replace
 
 from gossamer.model.change import Put, Remove, Replace
+from gossamer.model.machine import Running
 from gossamer.model.mesh import WORKLOAD_NETWORK, Mesh
 from gossamer.model.names import Key, local
 from gossamer.model.service import SERVICE, Service
@@ -49,14 +50,6 @@ MOST = 10_000
 ALPHABET = "bcdfghjklmnpqrstvwxz2456789"
 
 _log = logging.getLogger("gossamer.registry")
-
-
-@dataclass(frozen=True, slots=True)
-class Told:
-    """What a joined machine says of a workload that it runs."""
-
-    listening: tuple[int, ...] = ()
-    withdrawn: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +115,8 @@ class Registry:
         self._versions: dict[Key, int] = {}
         for entry in store.scan(PREFIX):
             registration = decode(entry.value)
-            if registration.replica == replica:
+            # Of a joined machine's, its beats tell.
+            if registration.replica == replica and not registration.machine:
                 # Its launcher has been waiting for this process: it counts until its lease ends.
                 end = registration.lease_end
                 registration = replace(registration, lease_end=min(now + LEASE, now + LEASE if end is None else end))
@@ -204,7 +198,7 @@ class Registry:
             return  # another connection has it
         self._lose(self._held[held.key], self._clock() + LEASE)
 
-    def keep(self, machine: str, told: Mapping[Key, Told], *, complete: bool) -> list[Key]:
+    def keep(self, machine: str, told: Mapping[Key, Running], *, complete: bool) -> list[Key]:
         """What a joined machine runs now; returns what it believes to run and nobody knows here any more.
 
         `complete`: whatever else was known of it has lost its launcher.
@@ -232,7 +226,7 @@ class Registry:
     def lose(self, machine: str, keep: float) -> None:
         """A joined machine is silent: its endpoints go, names and addresses are kept for `keep` seconds."""
         for registration in self.of_machine(machine):
-            if registration.published or registration.lease_end is None:
+            if registration.lease_end is None:
                 self._lose(registration, self._clock() + keep)
 
     def forget(self, machine: str) -> None:
