@@ -204,7 +204,8 @@ struct Facts<'a> {
     close: bool,
     keep_alive: bool,
     upgrade_nominated: bool,
-    /// `Connection` says more than `close` and `keep-alive`.
+    /// How much `Connection` says, and whether that is more than `close` and `keep-alive`.
+    nominations: usize,
     nominates: bool,
     upgrade: Option<(usize, usize)>,
     expect_continue: bool,
@@ -273,6 +274,7 @@ impl<'a> Facts<'a> {
             close: false,
             keep_alive: false,
             upgrade_nominated: false,
+            nominations: 0,
             nominates: false,
             upgrade: None,
             expect_continue: false,
@@ -310,6 +312,11 @@ impl<'a> Facts<'a> {
             Known::Connection => {
                 self.hop_by_hop |= 1 << index;
                 for token in elements(value) {
+                    // Each is looked for among all fields: more than there can be are an attack.
+                    self.nominations += 1;
+                    if self.nominations > MAX_FIELDS {
+                        return Err(Error::TooMany);
+                    }
                     match token {
                         _ if eq_ignore_case(token, b"close") => self.close = true,
                         _ if eq_ignore_case(token, b"keep-alive") => self.keep_alive = true,

@@ -151,6 +151,18 @@ fn nominated_fields_end_here_and_what_is_ours_survives() {
 }
 
 #[test]
+fn a_connection_field_names_no_more_fields_than_there_can_be() {
+    for (count, error) in [(100, None), (101, Some(Error::TooMany)), (10_000, Some(Error::TooMany))] {
+        let one = format!("Host: a\r\nConnection: {}\r\n", vec!["a"; count].join(","));
+        assert_eq!(request_error(with(&one)), error, "{count}");
+        let halves = vec!["close"; count / 2].join(",");
+        let rest = ",close".repeat(count % 2);
+        let several = format!("Host: a\r\nConnection: {halves}\r\nConnection: {halves}{rest}\r\n");
+        assert_eq!(request_error(with(&several)), error, "{count}");
+    }
+}
+
+#[test]
 fn what_a_head_says_about_its_connection_is_understood() {
     for (version, lines, persistent, expects, trailers) in [
         ("1.1", "", true, false, false),
