@@ -28,6 +28,7 @@ import uvloop
 from cryptography import x509
 
 import gossamer
+from gossamer.api import lifecycle as lifecycle_api
 from gossamer.api import server as sidecars_api
 from gossamer.api.admin import Admin
 from gossamer.api.audits import SOURCE as ADMIN
@@ -35,8 +36,6 @@ from gossamer.api.plane import About, Certificate, Plane, Sidecar
 from gossamer.api.watches import Watches
 from gossamer.binary import ProxyNotFound, find_proxy
 from gossamer.identity import material, trust
-from gossamer.identity.authority import Leaf
-from gossamer.identity.certify import Renewals, certify
 from gossamer.kit import logs, tasks
 from gossamer.kit.grpc.server import Server
 from gossamer.kit.peer import Credentials
@@ -60,14 +59,18 @@ from gossamer.standalone.agent_socket import AgentSocket, Facts
 from gossamer.standalone.desk import LocalDesk
 from gossamer.standalone.directory import Directory
 from gossamer.standalone.front import Front
+from gossamer.standalone.issuance import IssuanceLog
+from gossamer.standalone.lifecycle import Lifecycle
 from gossamer.standalone.lock import Lock
 from gossamer.standalone.opening import open_store
 from gossamer.standalone.registry import PREFIX as REGISTRATIONS
 from gossamer.standalone.registry import Registry
 from gossamer.standalone.replicas import Replicas
+from gossamer.standalone.signer import Signer
 from gossamer.standalone.stored import PREFIX as RESOURCES
 from gossamer.standalone.stored import Declared, Stored
 from gossamer.standalone.tokens import Tokens
+from gossamer.standalone.trust_store import KEY as TRUST
 from gossamer.standalone.trustee import Trustee
 from gossamer.standalone.virtual import Virtual
 from gossamer.state import State
@@ -85,7 +88,6 @@ FORGET_SWEEP = 5.0
 LOG_SWEEP = 10.0
 
 _log = logging.getLogger("gossamer.controller")
-_identity_log = logging.getLogger("gossamer.identity")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -164,6 +166,8 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             leadership=leadership,
             alive=others.alive,
         )
+        trustee.leads = leadership.held
+        others.on(TRUST, lambda *_: trustee.refresh())
         others.on(REGISTRATIONS, registry.heard)
         others.on(RESOURCES, stored.heard)
         others.on_place(registry.at_replica)
@@ -173,7 +177,10 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         watches = Watches(state)
         trustee.publish = lambda bundle: state.set_mesh(replace(state.snapshot.mesh, bundle=bundle))
         trustee.live = lambda: tuple(trust_root.live(registry.registrations(), mesh, edges.heard))
-        signer = partial(certify, tokens=tokens, renewals=Renewals(), random=os.urandom)
+        issued = IssuanceLog(files.issuance_log, time.time())
+        held.callback(issued.close)
+        signer = Signer(trustee, tokens, issued, time.time, os.urandom)
+        lifecycle = Lifecycle(trustee, signer, issued, mesh, registry.registrations, edges.heard, time.time)
         front = Front(
             [str(find_proxy())],
             _front_environment(files, control_address, mesh),
@@ -185,8 +192,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             sidecars_api.methods(
                 state,
                 watches,
-                lambda *asked: signer(*asked, authority=trustee.authority, now=time.time()),
-                _log_issued,
+                signer.certify,
                 lambda reporter, report: edges.report(reporter, report, time.time()),
             ),
             admit=front.admit,
@@ -210,7 +216,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             now=time.time,
             stop=stop.set,
         )
-        admin = Server(Admin(plane).methods(), admit=_admit)
+        admin = Server({**Admin(plane).methods(), **lifecycle_api.methods(lifecycle)}, admit=_admit)
 
         await control.serve_unix(files.control_socket)
         held.callback(control.close)
@@ -225,6 +231,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
                 ("registrations", registry.run(partial(state.apply, "run"))),
                 ("other replicas", others.run()),
                 ("trust", trustee.run()),
+                ("rotation by age", trust_root.by_age(lifecycle, leadership)),
                 ("front sidecar", front.run()),
                 ("launchers' socket", _launchers(agent, state, front, files)),
                 ("join tokens", _every(TOKEN_SWEEP, lambda: tokens.expire(time.time()))),
@@ -349,13 +356,6 @@ def _admit(peer: Credentials) -> str | None:
     if peer.namespaces != "own":
         return "programs inside a mesh may not administer it"
     return None
-
-
-def _log_issued(leaf: Leaf) -> None:
-    """The issuance log: who, until when, for which key."""
-    _identity_log.info(
-        "certificate for %s until %s, serial %x, key %s", leaf.identity, leaf.not_after, leaf.serial, leaf.key_sha256
-    )
 
 
 def _certificates(trustee: Trustee) -> tuple[list[Certificate], list[Certificate]]:

@@ -68,11 +68,19 @@ class ResourceSource(Protocol):
         """Runs until cancelled."""
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Whom a token was made for: a workload ("default/web-0") and its registration's session, "" where unknown."""
+
+    workload: str = ""
+    session: str = ""
+
+
 class TokenVerifier(Protocol):
-    def check(self, token: bytes, identity: str, now: float) -> None:
+    def check(self, token: bytes, identity: str, now: float) -> Holder:
         """Raises `Denied` unless `redeem` would accept it. Cheap: it is asked before anything is parsed."""
 
-    def redeem(self, token: bytes, identity: str, now: float) -> None:
+    def redeem(self, token: bytes, identity: str, now: float) -> Holder:
         """Accepts a join token for `identity` and uses it up; raises `Denied` otherwise. `now` in epoch seconds."""
 
 

@@ -73,6 +73,11 @@ class Paths:
         return self.state / "store.sqlite"
 
     @property
+    def issuance_log(self) -> Path:
+        """Every certificate that was signed."""
+        return self.state / "issuance.log"
+
+    @property
     def ca(self) -> Path:
         """Folder of the issuer's certificate and key."""
         return self.state / "ca"

@@ -39,10 +39,11 @@ class Api:
         self.state = state
         self.watches = watches
         self.reports: list[tuple[Reporter, Report]] = []
-        self.issued: list[Leaf] = []
+        self.asked: list[tuple[str | None, str]] = []
         self.refusal: Exception | None = None
 
-    def certify(self, name: str, token: bytes, csr: bytes, peer: str | None) -> Leaf:
+    async def certify(self, name: str, token: bytes, csr: bytes, peer: str | None, serial: str) -> Leaf:
+        self.asked.append((peer, serial))
         if self.refusal is not None:
             raise self.refusal
         return LEAF
@@ -77,9 +78,7 @@ def served(test: Callable[[Api], Awaitable[None]], folder: Path, *, synced: bool
         socket = folder / "s"
         async with grpc.aio.insecure_channel(f"unix:{socket}") as channel:
             api = Api(channel, state, watches)
-            methods = sidecars_api.methods(
-                state, watches, api.certify, api.issued.append, lambda *heard: api.reports.append(heard)
-            )
+            methods = sidecars_api.methods(state, watches, api.certify, lambda *heard: api.reports.append(heard))
             server = Server(methods, peer_header="l5d-client-id")
             await server.serve_unix(socket)
             if synced:
@@ -176,18 +175,37 @@ def test_each_refusal_of_a_certificate_has_its_code(tmp_path: Path, refusal: Exc
         api.refusal = refusal
         call = api.unary("io.linkerd.proxy.identity.Identity/Certify", identity_pb2.CertifyRequest(), _Certified, None)
         assert await code_of(call) == (code, "no")
-        assert api.issued == []
 
     served(test, tmp_path)
 
 
-def test_a_certificate_is_der_and_told_of_before_it_leaves(tmp_path: Path) -> None:
+def test_a_certificate_is_der(tmp_path: Path) -> None:
     async def test(api: Api) -> None:
         request = identity_pb2.CertifyRequest(identity="web")
         found = await api.unary("io.linkerd.proxy.identity.Identity/Certify", request, _Certified, None)
         assert (found.leaf_certificate, found.intermediate_certificates) == (b"leaf", [b"issuer"])
         assert found.valid_until.seconds == int(LEAF.not_after.timestamp())
-        assert api.issued == [LEAF]
+
+    served(test, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("said", "peer", "taken"),
+    [
+        ("00AbCd", WEB.identity, "abcd"),
+        ("", WEB.identity, ""),
+        ("12g4", WEB.identity, ""),
+        ("1" * 41, WEB.identity, ""),
+        ("abcd", None, ""),
+    ],
+)
+def test_a_serial_counts_beside_a_verified_name_only(tmp_path: Path, said: str, peer: str | None, taken: str) -> None:
+    async def test(api: Api) -> None:
+        path = "/io.linkerd.proxy.identity.Identity/Certify"
+        call = api.channel.unary_unary(path, request_serializer=_bytes, response_deserializer=_Certified.FromString)
+        metadata = (*(_metadata(peer) or ()), ("gossamer-client-serial", said))
+        await call(identity_pb2.CertifyRequest(identity="web"), metadata=metadata, timeout=5)
+        assert api.asked == [(peer, taken)]
 
     served(test, tmp_path)
 

@@ -5,7 +5,8 @@ CSR and certificates are DER, whatever the contract's comments say (reference §
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Awaitable, Callable, Mapping
 
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -18,20 +19,21 @@ from gossamer.kit.grpc.status import Code, Status
 from gossamer.pb.linkerd import identity_pb2
 from gossamer.ports import Conflict, Denied, Unavailable
 
-# (identity, token, CSR, the caller's verified identity) → a leaf. Time, chance and the store are filled in.
-Certify = Callable[[str, bytes, bytes, str | None], Leaf]
+# (identity, token, CSR, the caller's verified identity and its certificate's serial) → a leaf. Time, chance and the
+# store are filled in.
+Certify = Callable[[str, bytes, bytes, str | None, str], Awaitable[Leaf]]
+# What the front says of the certificate it verified: its serial, hexadecimal.
+SERIAL = "gossamer-client-serial"
+_SERIAL = re.compile(r"[0-9a-f]{1,40}")
 
 
-def methods(certify: Certify, issued: Callable[[Leaf], None]) -> Mapping[str, Method]:
-    """`issued` is told of each leaf before it leaves."""
-
-    def handle(request: bytes, context: Context) -> bytes:
+def methods(certify: Certify) -> Mapping[str, Method]:
+    async def handle(request: bytes, context: Context) -> bytes:
         try:
             asked = identity_pb2.CertifyRequest.FromString(request)
         except DecodeError:
             raise Status(Code.INVALID_ARGUMENT, "not a CertifyRequest") from None
-        leaf = _certified(certify, asked, context.peer)
-        issued(leaf)
+        leaf = await _certified(certify, asked, context)
         return identity_pb2.CertifyResponse(
             leaf_certificate=leaf.certificate,
             intermediate_certificates=leaf.intermediates,
@@ -41,10 +43,12 @@ def methods(certify: Certify, issued: Callable[[Leaf], None]) -> Mapping[str, Me
     return {"/io.linkerd.proxy.identity.Identity/Certify": Unary(handle)}
 
 
-def _certified(certify: Certify, asked: identity_pb2.CertifyRequest, peer: str | None) -> Leaf:
+async def _certified(certify: Certify, asked: identity_pb2.CertifyRequest, context: Context) -> Leaf:
     """The table of this border: whose fault it is → code on the wire (reference §2.4)."""
     try:
-        return certify(asked.identity, asked.token, asked.certificate_signing_request, peer)
+        return await certify(
+            asked.identity, asked.token, asked.certificate_signing_request, context.peer, serial_of(context)
+        )
     except InvalidRequest as error:
         raise Status(Code.INVALID_ARGUMENT, str(error)) from None
     except Denied as error:
@@ -53,3 +57,9 @@ def _certified(certify: Certify, asked: identity_pb2.CertifyRequest, peer: str |
         raise Status(Code.RESOURCE_EXHAUSTED, str(error)) from None
     except (Unavailable, Conflict) as error:
         raise Status(Code.UNAVAILABLE, str(error)) from None
+
+
+def serial_of(context: Context) -> str:
+    """Of the caller's verified certificate, lower-case and without leading zeros; "" where it is not said."""
+    text = context.metadata.get(SERIAL, "").lower().lstrip("0") if context.peer is not None else ""
+    return text if _SERIAL.fullmatch(text) else ""

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from gossamer.api import destination, endpoints, identity, inbound, names, outbound, reports, trust
 from gossamer.api.watches import Watches
-from gossamer.identity.authority import Leaf
 from gossamer.kit.grpc.server import Method
 from gossamer.state import State
 
@@ -15,12 +14,11 @@ def methods(
     state: State,
     watches: Watches,
     certify: identity.Certify,
-    issued: Callable[[Leaf], None],
     observe: reports.Observe,
 ) -> Mapping[str, Method]:
     """Path → handler, for `kit.grpc.server.Server` with `peer_header="l5d-client-id"`."""
     return {
-        **identity.methods(certify, issued),
+        **identity.methods(certify),
         **destination.methods(state, watches),
         **endpoints.methods(state, watches),
         **inbound.methods(state, watches),

@@ -78,8 +78,12 @@ def template(
     """notBefore = now − skew; notAfter = min(now + lifetime + skew, the chain's first expiry); 127 random bits."""
     start = (now - skew).replace(microsecond=0)
     end = min((now + lifetime + skew).replace(microsecond=0), issuer.not_after)
-    serial = int.from_bytes(random(16), "big") >> 1
-    return Template(request.identity, request.public_key, serial or 1, start, end)
+    return Template(request.identity, request.public_key, serial(random), start, end)
+
+
+def serial(random: Random) -> int:
+    """127 random bits: the same twice in 2⁶³ certificates."""
+    return int.from_bytes(random(16), "big") >> 1 or 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,60 +6,71 @@ FAILED_PRECONDITION, `Unavailable` UNAVAILABLE, `Busy` RESOURCE_EXHAUSTED; anyth
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from gossamer.identity.authority import Authority, Leaf, Random, from_timestamp
 from gossamer.identity.request import InvalidRequest, parse
 from gossamer.kit.budget import Buckets, Rate
-from gossamer.ports import Denied, TokenVerifier
+from gossamer.ports import Denied, Holder, TokenVerifier
 
 LARGEST_TOKEN = 4096
-# Renewals per identity: a thousand replicas may come back at once, a loop may not take the core (M22-1, F-28).
+# Renewals per caller: a thousand replicas may come back at once, a loop may not take the core (M22-1, F-28).
 RENEWALS = Rate(2000, 100)
 
 
 class Busy(Exception):
-    """Too many renewals under one identity."""
+    """Too many renewals of one caller."""
 
 
 class Renewals:
-    """How often each identity renewed lately. The one thing here that remembers."""
+    """How often each caller renewed lately. The one thing here that remembers."""
 
     def __init__(self, rate: Rate = RENEWALS) -> None:
         self._buckets = Buckets(rate)
 
-    def spend(self, identity: str, now: float) -> None:
-        if not self._buckets.spend(identity, now):
-            raise Busy("too many certificates under this identity; try again later")
+    def spend(self, caller: str, now: float) -> None:
+        if not self._buckets.spend(caller, now):
+            raise Busy("too many certificates for this workload; try again later")
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What a caller says (`identity`, `token`, `csr`), and what is known: `peer`, its verified current identity."""
+
+    identity: str
+    token: bytes
+    csr: bytes
+    peer: str | None
+
+    @property
+    def renewal(self) -> bool:
+        return self.peer is not None and self.peer == self.identity
+
+
+def admitted(shown: Shown, tokens: TokenVerifier, renewals: Renewals, caller: str, now: float) -> Holder:
+    """Whether it is worth the work: cheap, and nothing is used up but the caller's budget. `now`: epoch seconds.
+
+    Whom a token was made for; nobody in particular for a renewal. Raises `InvalidRequest`, `Denied` or `Busy`.
+    """
+    if len(shown.token) > LARGEST_TOKEN:
+        raise InvalidRequest(f"the token has {len(shown.token)} bytes; at most {LARGEST_TOKEN} are taken")
+    if shown.renewal:
+        renewals.spend(caller, now)
+        return Holder()
+    if not shown.token:
+        raise Denied("neither a join token nor a certificate of this identity was presented")
+    return tokens.check(shown.token, shown.identity, now)
 
 
 def certify(
-    identity: str,
-    token: bytes,
-    csr: bytes,
-    peer: str | None,
-    *,
-    authority: Authority,
-    tokens: TokenVerifier,
-    renewals: Renewals,
-    now: float,
-    random: Random,
-) -> Leaf:
-    """`identity`, `token` and `csr` are the caller's words; `peer` is its verified current identity, if it has one.
+    shown: Shown, *, authority: Authority, tokens: TokenVerifier, now: float, random: Random
+) -> tuple[Leaf, Holder]:
+    """For a caller that was `admitted`. A token is used up only when everything else is right; whom it was made for.
 
-    Cheap refusals come first, and a token is used up only when everything else is right. `now`: epoch seconds.
-    Raises `InvalidRequest`, `Denied`, `Busy` or `Unavailable`.
+    Raises `InvalidRequest`, `Denied` or `Unavailable`.
     """
-    if len(token) > LARGEST_TOKEN:
-        raise InvalidRequest(f"the token has {len(token)} bytes; at most {LARGEST_TOKEN} are taken")
-    renewal = peer is not None and peer == identity
-    if renewal:
-        renewals.spend(identity, now)
-    elif token:
-        tokens.check(token, identity, now)
-    else:
-        raise Denied("neither a join token nor a certificate of this identity was presented")
-    request = parse(csr, identity)
+    request = parse(shown.csr, shown.identity)
     moment = from_timestamp(now)
     authority.current(moment)
-    if not renewal:
-        tokens.redeem(token, identity, now)
-    return authority.issue(request, moment, random)
+    holder = Holder() if shown.renewal else tokens.redeem(shown.token, shown.identity, now)
+    return authority.issue(request, moment, random), holder

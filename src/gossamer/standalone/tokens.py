@@ -8,7 +8,7 @@ import logging
 from base64 import urlsafe_b64encode
 from collections.abc import Callable
 
-from gossamer.ports import Conflict, Denied, Entry, Leadership, Store, Unavailable, Write
+from gossamer.ports import Conflict, Denied, Entry, Holder, Leadership, Store, Unavailable, Write
 
 TTL = 60.0
 PREFIX = "tokens/"
@@ -16,6 +16,8 @@ PREFIX = "tokens/"
 MOST = 20_000
 # Of those that have expired, forgotten at once: a store takes so many changes in one commit.
 SWEPT = 100
+
+NOBODY = Holder()
 
 Random = Callable[[int], bytes]
 _log = logging.getLogger("gossamer.tokens")
@@ -30,29 +32,36 @@ class Tokens:
         self._leadership = leadership
         self._random = random
         self._outstanding = len(store.scan(PREFIX))
+        # Whether a registration (its session's digest) gets no more certificates.
+        self.barred: Callable[[str], bool] = lambda session: False
 
-    def issue(self, identity: str, now: float, ttl: float = TTL) -> str:
-        """A fresh token: 256 random bits, URL-safe text. Raises `Denied` when too many are unused."""
+    def issue(self, identity: str, now: float, ttl: float = TTL, holder: Holder = NOBODY) -> str:
+        """A fresh token: 256 random bits, URL-safe text. Raises `Denied` when too many are unused, or none is due."""
+        if holder.session and self.barred(holder.session):
+            raise Denied(f"{holder.workload} was revoked; end the program and start it again")
         if self._outstanding >= MOST:
             self.expire(now)
             if self._outstanding >= MOST:
                 raise Denied(f"{MOST} join tokens are unused; wait until they expire")
         token = urlsafe_b64encode(self._random(32)).rstrip(b"=")
-        value = json.dumps({"identity": identity, "expires": now + ttl}).encode()
+        value = json.dumps(
+            {"identity": identity, "expires": now + ttl, "for": [holder.workload, holder.session]}
+        ).encode()
         self._store.commit([Write(_key(token), value, expected=0)])
         self._outstanding += 1
         return token.decode()
 
-    def check(self, token: bytes, identity: str, now: float) -> None:
-        self._find(token, identity, now)
+    def check(self, token: bytes, identity: str, now: float) -> Holder:
+        return self._holder(self._find(token, identity, now))
 
-    def redeem(self, token: bytes, identity: str, now: float) -> None:
+    def redeem(self, token: bytes, identity: str, now: float) -> Holder:
         entry = self._find(token, identity, now)
         try:
             self._store.commit([Write(entry.key, None, expected=entry.version)])
         except Conflict as error:
             raise Denied("the join token is unknown, used up or expired") from error
         self._outstanding -= 1
+        return self._holder(entry)
 
     def expire(self, now: float) -> None:
         """Forgets tokens that nobody can use any more."""
@@ -76,6 +85,13 @@ class Tokens:
             if held["identity"] == identity and now < held["expires"]:
                 return entry
         raise Denied("the join token is unknown, used up or expired")
+
+    def _holder(self, entry: Entry) -> Holder:
+        """For whom it was made. Raises `Denied` when that registration was revoked since."""
+        holder = Holder(*json.loads(entry.value).get("for", ()))
+        if holder.session and self.barred(holder.session):
+            raise Denied("this workload's registration is revoked; start the program again")
+        return holder
 
 
 def _key(token: bytes) -> str:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Iterable, Iterator
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from gossamer.identity.authority import SKEW
 from gossamer.identity.rotation import Live
 from gossamer.model.edge import IdentityState
 from gossamer.model.mesh import Mesh
-from gossamer.ports import Store
+from gossamer.ports import Leadership, Store
 from gossamer.settings import ControllerSettings, Paths
 from gossamer.standalone.issuer_files import IssuerFiles
 from gossamer.standalone.keys import KeyFiles
 from gossamer.standalone.registration import Registration
 from gossamer.standalone.trustee import Terms, Trustee
+
+if TYPE_CHECKING:
+    from gossamer.standalone.lifecycle import Lifecycle
+
+# Seconds between two looks at ages.
+AGES = 1.0
 
 
 class Told(Protocol):
@@ -51,6 +58,14 @@ def live(registrations: Iterable[Registration], mesh: Mesh, heard: Heard) -> Ite
     yield _live(str(mesh.front), 0.0, heard(mesh.front.namespace, mesh.front.name))
     for one in registrations:
         yield _live(str(one.key), one.started, heard(one.key.namespace, one.name))
+
+
+async def by_age(lifecycle: Lifecycle, leadership: Leadership) -> None:
+    """Replaces what is old, on the one control plane that leads."""
+    while True:
+        await asyncio.sleep(AGES)
+        if leadership.held():
+            await lifecycle.by_age()
 
 
 def _live(name: str, started: float, told: Told | None) -> Live:

@@ -90,6 +90,8 @@ class Trustee:
         self.issued_since = 0.0
         self.live: Callable[[], Sequence[Live]] = tuple
         self.registered: Callable[[], set[str]] = set
+        # Whether this is the control plane that advances rotations.
+        self.leads: Callable[[], bool] = lambda: True
         self.publish: Callable[[Bundle], None] = lambda bundle: None
         self._store = TrustStore(store)
         self._brought = brought
@@ -166,6 +168,20 @@ class Trustee:
             except Unavailable as error:
                 _log.warning("trust cannot change now: %s", error)
 
+    def refresh(self) -> None:
+        """Another control plane has changed what is stored."""
+        kept = self._store.read()
+        if kept is None or kept == self._kept:
+            return
+        before, self._kept = self._kept, kept
+        if kept.trusted.target not in self._issuers:
+            self._load_next()
+        if before.trusted.moving and not kept.trusted.moving:
+            self._issuers = {name: one for name, one in self._issuers.items() if name in kept.trusted.wanted}
+            self._seen = None
+        self._say()
+        self._tell(before.trusted)
+
     def look(self) -> None:
         """Takes over files that were replaced, if they can be used."""
         source = self._source
@@ -199,6 +215,10 @@ class Trustee:
 
     def step(self) -> None:
         """Goes on with a rotation, and forgets revocations that nothing is left of."""
+        if not self.leads():
+            if self.trusted.moving and self.trusted.target not in self._issuers:
+                self._load_next()
+            return
         now = self._clock()
         live = self.live()
         moving = self.trusted.moving

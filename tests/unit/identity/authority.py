@@ -13,7 +13,7 @@ from cryptography.x509.oid import NameOID
 
 from gossamer.identity import material
 from gossamer.identity.authority import Authority
-from gossamer.ports import Denied
+from gossamer.ports import Denied, Holder
 
 NOW = datetime(2026, 11, 23, 12, 0, 0, tzinfo=UTC)
 WEB = "web.default.serviceaccount.identity.gossamer.cluster.local"
@@ -65,11 +65,13 @@ class Everybody:
         self.good = set(good)
         self.redeemed: list[bytes] = []
 
-    def check(self, token: bytes, identity: str, now: float) -> None:
+    def check(self, token: bytes, identity: str, now: float) -> Holder:
         if (token, identity) not in self.good:
             raise Denied("the join token is unknown, used up or expired")
+        return Holder("default/web-0", "session")
 
-    def redeem(self, token: bytes, identity: str, now: float) -> None:
-        self.check(token, identity, now)
+    def redeem(self, token: bytes, identity: str, now: float) -> Holder:
+        holder = self.check(token, identity, now)
         self.good.discard((token, identity))
         self.redeemed.append(token)
+        return holder

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from gossamer.identity import inspect, trust
 from gossamer.identity.authority import Authority, Leaf, sign, template
-from gossamer.identity.certify import Busy, Renewals, certify
+from gossamer.identity.certify import Busy, Renewals, Shown, admitted, certify
 from gossamer.identity.request import InvalidRequest, parse, valid_identity
 from gossamer.kit.budget import Rate
 from gossamer.ports import Denied, Unavailable
@@ -41,17 +41,11 @@ def certified(
     renewals: Renewals | None = None,
     now: float = NOW.timestamp(),
 ) -> Leaf:
-    return certify(
-        identity,
-        token,
-        request,
-        peer,
-        authority=signer or authority(),
-        tokens=tokens or Everybody((b"token", identity)),
-        renewals=renewals or Renewals(),
-        now=now,
-        random=random,
-    )
+    shown = Shown(identity, token, request, peer)
+    verifier = tokens or Everybody((b"token", identity))
+    admitted(shown, verifier, renewals or Renewals(), identity, now)
+    leaf, _ = certify(shown, authority=signer or authority(), tokens=verifier, now=now, random=random)
+    return leaf
 
 
 def test_a_leaf_says_what_the_contract_asks_for_and_nothing_else() -> None:
