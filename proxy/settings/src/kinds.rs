@@ -8,6 +8,9 @@ use std::time::Duration;
 use rules::identity::Identity;
 use rules::inbound::Cidr;
 
+/// Addresses of one control plane.
+const MAX_REPLICAS: usize = 16;
+
 /// A way to write values of one type.
 pub trait Kind {
     type Value;
@@ -68,8 +71,10 @@ kinds! {
     Count32(u32) "number" "a whole number below 4294967296" |text| text.trim().parse().ok();
     Ratio(f64) "ratio" "a number from 0 to 100" ratio;
     Service(ControlAddress) "host:port" "HOST:PORT or IP:PORT" service;
-    Control(ControlAddress) "control address" "tls:IP:PORT, tls:HOST:PORT or unix:PATH" control;
+    Control(Vec<ControlAddress>) "control addresses" "tls:IP:PORT, tls:HOST:PORT or unix:PATH, several separated by commas"
+        controls;
     AdminAddr(AdminAddress) "address" "IP:PORT or unix:PATH" admin;
+    WorkloadApi(PathBuf) "socket" "unix:PATH or unix:///PATH, the path absolute and at most 107 bytes" workload_api;
     UnixPath(PathBuf) "socket" "unix:PATH, the path at most 107 bytes" |text| unix(text.trim());
     Name(String) "name" "a DNS-like name of at most 253 letters, digits, '-', '_' and '.'" |text| dns(text.trim());
     LocalName(Identity) "identity" "a DNS-like name, or a URI spiffe://…" |text| identity(text.trim());
@@ -246,6 +251,26 @@ fn service(text: &str) -> Option<ControlAddress> {
     Some(ControlAddress::Host(host.to_ascii_lowercase(), port))
 }
 
+/// Replicas of one control plane. A path may hold commas: only what begins like an address is another one.
+fn controls(text: &str) -> Option<Vec<ControlAddress>> {
+    let mut items: Vec<String> = Vec::new();
+    for piece in text.split(',') {
+        let begins = ["tls:", "unix:"].iter().any(|scheme| piece.trim_start().starts_with(scheme));
+        match items.last_mut() {
+            Some(last) if !begins => last.extend([",", piece]),
+            _ => items.push(piece.to_owned()),
+        }
+    }
+    let mut found: Vec<ControlAddress> = Vec::new();
+    for item in items {
+        let address = control(&item)?;
+        if !found.contains(&address) {
+            found.push(address);
+        }
+    }
+    (found.len() <= MAX_REPLICAS).then_some(found)
+}
+
 fn control(text: &str) -> Option<ControlAddress> {
     let text = text.trim();
     match text.strip_prefix("tls:") {
@@ -262,6 +287,13 @@ fn admin(text: &str) -> Option<AdminAddress> {
 fn unix(text: &str) -> Option<PathBuf> {
     let path = text.strip_prefix("unix:")?;
     (!path.is_empty() && path.len() <= 107 && !path.contains('\0')).then(|| PathBuf::from(path))
+}
+
+/// As the SPIFFE Workload Endpoint specification writes it, or as a bare path.
+fn workload_api(text: &str) -> Option<PathBuf> {
+    let text = text.trim();
+    let path = text.strip_prefix("unix://").or(text.strip_prefix("unix:")).unwrap_or(text);
+    unix(&format!("unix:{path}")).filter(|path| path.is_absolute())
 }
 
 fn dns(text: &str) -> Option<String> {

@@ -176,8 +176,10 @@ pub struct Control {
 /// One service of the control plane. Equal values share a connection.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ControlService {
-    pub address: ControlAddress,
-    /// Identity expected of it; `None`: plaintext, allowed for loopback and Unix sockets only.
+    /// Never empty. Several are replicas: all give the same answers.
+    pub addresses: Vec<ControlAddress>,
+    /// Identity expected of it; `None`: plaintext, allowed for loopback and Unix sockets only. Unix sockets are spoken to
+    /// in the clear in any case.
     pub name: Option<String>,
 }
 
@@ -190,7 +192,7 @@ pub struct Streams {
     pub lifetime: Option<Duration>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct IdentitySettings {
     pub name: Identity,
     /// SNI under which peers reach us.
@@ -199,6 +201,8 @@ pub struct IdentitySettings {
     /// Holds `key.p8` and `csr.der`; `None`: a fresh key in memory for every certificate.
     pub dir: Option<PathBuf>,
     pub token: Token,
+    /// SPIRE's agent is where certificates come from, instead of the control plane.
+    pub spire: Option<Spire>,
     pub min_refresh: Duration,
     pub max_refresh: Duration,
 }
@@ -208,6 +212,15 @@ pub enum Anchors {
     Pem(String),
     /// Looked at again while running.
     File(PathBuf),
+    /// All of them come from SPIRE.
+    None,
+}
+
+/// The agent's socket, and the pauses between attempts to reach it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Spire {
+    pub socket: PathBuf,
+    pub backoff: Backoff,
 }
 
 /// Where the proof for a certificate comes from when no certificate can prove it.

@@ -302,8 +302,8 @@ fn control(reader: &Reader) -> Result<Control, Error> {
     let gossamer = reader.filled(table::CONTROL_ADDR)?;
     let is_gossamer = gossamer.is_some();
     let (identity, destination, policy) = match gossamer {
-        Some(address) => {
-            let service = gossamer_service(reader, address)?;
+        Some(addresses) => {
+            let service = gossamer_service(reader, addresses)?;
             backoff.max = backoff.max.min(Duration::from_secs(5)).max(backoff.min);
             streams.initial = streams.initial.or(Some(Duration::from_secs(3)));
             streams.idle = streams.idle.or(Some(Duration::from_secs(300)));
@@ -349,12 +349,10 @@ fn increasing(streams: &Streams) -> Result<(), Error> {
     }
 }
 
-fn gossamer_service(reader: &Reader, address: ControlAddress) -> Result<ControlService, Error> {
-    let name = match address {
-        ControlAddress::Unix(_) => None,
-        _ => Some(reader.need(table::CONTROL_NAME)?),
-    };
-    Ok(ControlService { address, name })
+fn gossamer_service(reader: &Reader, addresses: Vec<ControlAddress>) -> Result<ControlService, Error> {
+    let local = addresses.iter().all(|address| matches!(address, ControlAddress::Unix(_)));
+    let name = if local { None } else { Some(reader.need(table::CONTROL_NAME)?) };
+    Ok(ControlService { addresses, name })
 }
 
 fn linkerd_service(
@@ -369,7 +367,7 @@ fn linkerd_service(
         (false, Some(name)) => Some(name),
         (false, None) => return Err(missing(name.name, "the identity of a control plane that is not on loopback")),
     };
-    Ok(ControlService { address, name })
+    Ok(ControlService { addresses: vec![address], name })
 }
 
 fn identity(reader: &Reader, front: bool) -> Result<IdentitySettings, Error> {
@@ -387,19 +385,23 @@ fn identity(reader: &Reader, front: bool) -> Result<IdentitySettings, Error> {
             return Err(missing(table::IDENTITY_SERVER_NAME.name, "the SNI of a workload whose identity is a URI"));
         }
     };
+    let spire = spire(reader)?;
     let anchors = match reader.filled(table::TRUST_ANCHORS_FILE)? {
         Some(path) => Anchors::File(path),
+        None if spire.is_some() => reader.filled(table::IDENTITY_TRUST_ANCHORS)?.map_or(Anchors::None, Anchors::Pem),
         None => Anchors::Pem(reader.need(table::IDENTITY_TRUST_ANCHORS)?),
     };
     let token = match (reader.filled(table::TOKEN_FROM)?, reader.filled(table::IDENTITY_TOKEN_FILE)?) {
         (Some(()), _) => Token::Launcher,
         (None, Some(path)) => Token::File(path),
-        (None, None) if front => Token::None,
+        (None, None) if front || spire.is_some() => Token::None,
         (None, None) => return Err(missing(table::IDENTITY_TOKEN_FILE.name, "a path")),
     };
     let ours = reader.filled(table::CONTROL_ADDR)?.is_some();
     let dir = match reader.filled(table::IDENTITY_DIR)? {
-        None if !ours => return Err(missing(table::IDENTITY_DIR.name, "a directory with key.p8 and csr.der")),
+        None if !ours && spire.is_none() => {
+            return Err(missing(table::IDENTITY_DIR.name, "a directory with key.p8 and csr.der"));
+        }
         dir => dir,
     };
     let (min_refresh, max_refresh) =
@@ -408,7 +410,21 @@ fn identity(reader: &Reader, front: bool) -> Result<IdentitySettings, Error> {
         let text = format!("{}ms", min_refresh.as_millis());
         return Err(wrong(table::IDENTITY_MIN_REFRESH.name, &text, "at most LINKERD2_PROXY_IDENTITY_MAX_REFRESH"));
     }
-    Ok(IdentitySettings { name, server_name, anchors, dir, token, min_refresh, max_refresh })
+    Ok(IdentitySettings { name, server_name, anchors, dir, token, spire, min_refresh, max_refresh })
+}
+
+fn spire(reader: &Reader) -> Result<Option<Spire>, Error> {
+    let socket = match reader.filled(table::IDENTITY_SPIRE_WORKLOAD_API_ADDRESS)? {
+        Some(socket) => Some(socket),
+        None => reader.filled(table::IDENTITY_SPIRE_SOCKET)?,
+    };
+    let backoff = backoff(
+        reader,
+        table::LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MIN,
+        table::LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MAX,
+        table::LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_JITTER,
+    )?;
+    Ok(socket.map(|socket| Spire { socket, backoff }))
 }
 
 fn admin(reader: &Reader) -> Result<Admin, Error> {

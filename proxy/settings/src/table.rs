@@ -61,7 +61,7 @@ macro_rules! variables {
 
 variables! {
 "GOSSAMER_PROXY_" "Gossamer's own settings" OWN {
-    used CONTROL_ADDR: Control = "", "The control plane; replaces the three *_SVC_ADDR of Linkerd.";
+    used CONTROL_ADDR: Control = "", "The control plane, one address for each replica; replaces the three *_SVC_ADDR of Linkerd.";
     used CONTROL_NAME: Name = "", "Identity expected of the control plane; needed with tls:.";
     used TRUST_ANCHORS_FILE: Path = "", "PEM file of trust anchors, watched; replaces IDENTITY_TRUST_ANCHORS.";
     used TOKEN_FROM: FromLauncher = "", "Ask the launcher for join tokens; replaces IDENTITY_TOKEN_FILE.";
@@ -106,11 +106,11 @@ variables! {
     used IDENTITY_MIN_REFRESH: Period = "10s", "Least time between renewals.";
     used IDENTITY_MAX_REFRESH: Period = "24h", "Most time between renewals.";
     used IDENTITY_DISABLED: Never = "", "Any value is an error.";
-    later IDENTITY_SPIRE_WORKLOAD_API_ADDRESS: Text = "", "SPIRE agent's socket.";
-    later IDENTITY_SPIRE_SOCKET: Text = "", "Older name of the same.";
-    later LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MIN: Period = "100ms", "SPIRE retries (the prefix really is doubled).";
-    later LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MAX: Period = "1s", "SPIRE retries.";
-    later LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_JITTER: Ratio = "0.1", "SPIRE retries.";
+    used IDENTITY_SPIRE_WORKLOAD_API_ADDRESS: WorkloadApi = "", "SPIRE agent's socket: certificate, key and anchors come from it, and no token or directory is needed.";
+    used IDENTITY_SPIRE_SOCKET: WorkloadApi = "", "Older name of the same.";
+    used LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MIN: Period = "100ms", "SPIRE retries (the prefix really is doubled).";
+    used LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_MAX: Period = "1s", "SPIRE retries.";
+    used LINKERD2_PROXY_IDENTITY_SPIRE_EXP_BACKOFF_JITTER: Ratio = "0.1", "SPIRE retries.";
 }
 "LINKERD2_PROXY_" "Policy" POLICY {
     used POLICY_WORKLOAD: Filled = "", "Sent with policy lookups.";

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rules::identity::Identity;
-use settings::{AdminAddress, ControlAddress, Error, Ports, Settings, Token, table};
+use settings::{AdminAddress, Anchors, ControlAddress, Error, Ports, Settings, Token, table};
 
 type Env = BTreeMap<&'static str, &'static str>;
 
@@ -80,8 +80,8 @@ fn linkerds_and_our_own_least_environments_are_enough() {
     let settings = read(&linkerd()).unwrap();
     assert!(!settings.control.gossamer);
     assert_eq!(
-        settings.control.destination.address,
-        ControlAddress::Host("linkerd-dst-headless.linkerd.svc.cluster.local".into(), 8086)
+        settings.control.destination.addresses,
+        [ControlAddress::Host("linkerd-dst-headless.linkerd.svc.cluster.local".into(), 8086)]
     );
     assert_eq!(settings.policy.default, "all-unauthenticated");
     assert_eq!(settings.control.streams.initial, None);
@@ -268,4 +268,44 @@ fn long_values_are_shortened_and_control_characters_escaped_in_the_line() {
     .unwrap_err();
     let line = error.to_string();
     assert!(line.lines().count() == 1 && line.contains(r"x\ny") && line.contains('…'), "{line}");
+}
+
+#[test]
+fn several_addresses_are_replicas_of_one_control_plane() {
+    let read = |text| with(gossamer(), "GOSSAMER_PROXY_CONTROL_ADDR", text).map(|read| read.control.policy.addresses);
+    let socket = |text: &str| ControlAddress::Socket(text.parse().unwrap());
+    let two = vec![socket("10.0.0.1:8443"), socket("10.0.0.2:8444")];
+    assert_eq!(read("tls:10.0.0.1:8443,tls:10.0.0.2:8444").unwrap(), two);
+    assert_eq!(read("tls:10.0.0.1:8443, tls:10.0.0.2:8444,tls:10.0.0.1:8443").unwrap(), two);
+    assert_eq!(read("unix:/a,b/control.sock").unwrap(), [ControlAddress::Unix("/a,b/control.sock".into())]);
+    let mixed = with(gossamer(), "GOSSAMER_PROXY_CONTROL_ADDR", "unix:/c.sock,tls:replica:1").unwrap();
+    assert!(mixed.control.policy.name.is_some() && mixed.control.policy.addresses.len() == 2);
+    let many: Vec<String> = (1..=17).map(|port| format!("tls:10.0.0.1:{port}")).collect();
+    let many: &'static str = many.join(",").leak();
+    for bad in ["tls:10.0.0.1:8443,10.0.0.2:8443", "tls:10.0.0.1:8443,", many] {
+        assert_eq!(read(bad).unwrap_err().variable, "GOSSAMER_PROXY_CONTROL_ADDR", "{bad}");
+    }
+}
+
+#[test]
+fn with_spire_neither_token_nor_anchors_are_needed() {
+    let env = |name: &'static str, value: &'static str| {
+        let mut env = linkerd();
+        for needless in ["TRUST_ANCHORS", "TOKEN_FILE", "DIR", "LOCAL_NAME"] {
+            env.remove(format!("LINKERD2_PROXY_IDENTITY_{needless}").as_str());
+        }
+        env.insert("LINKERD2_PROXY_IDENTITY_SERVER_ID", "spiffe://td/web");
+        env.insert("LINKERD2_PROXY_IDENTITY_SERVER_NAME", "web.default");
+        env.insert(name, value);
+        read(&env).map(|settings| settings.identity)
+    };
+    for name in ["LINKERD2_PROXY_IDENTITY_SPIRE_WORKLOAD_API_ADDRESS", "LINKERD2_PROXY_IDENTITY_SPIRE_SOCKET"] {
+        for value in ["unix:///run/spire/api.sock", "unix:/run/spire/api.sock", "/run/spire/api.sock"] {
+            let identity = env(name, value).unwrap();
+            assert_eq!(identity.spire.unwrap().socket, std::path::Path::new("/run/spire/api.sock"));
+            assert_eq!((identity.token, identity.anchors), (Token::None, Anchors::None));
+        }
+        assert_eq!(env(name, "tcp://1.2.3.4:80").unwrap_err().variable, name);
+    }
+    assert!(env("LINKERD2_PROXY_IDENTITY_SPIRE_SOCKET", "").is_err(), "empty is unset");
 }
