@@ -14,12 +14,13 @@ macro_rules! silent {
 
 /// Name and function of each target.
 pub fn all() -> impl Iterator<Item = Target> {
-    let wire: [Target; 5] = [
+    let wire: [Target; 6] = [
         ("wire_server", silent!(wire::fuzz::server)),
         ("wire_policy", silent!(wire::fuzz::policy)),
         ("wire_endpoints", silent!(wire::fuzz::endpoints)),
         ("wire_profile", silent!(wire::fuzz::profile)),
         ("wire_names", silent!(wire::fuzz::names)),
+        ("wire_trust", silent!(wire::fuzz::trust)),
     ];
     codec::fuzz::TARGETS.iter().copied().chain(wire)
 }

@@ -51,3 +51,12 @@ pub fn names(bytes: &[u8]) {
         drop(crate::names::table(&message));
     }
 }
+
+/// A `TrustBundle`.
+pub fn trust(bytes: &[u8]) {
+    if let Ok(message) = v1::TrustBundle::decode(bytes)
+        && let Ok(bundle) = crate::trust::bundle(&message)
+    {
+        assert!(!bundle.anchors.is_empty() && bundle.generation > 0);
+    }
+}

@@ -18,6 +18,7 @@ pub mod method;
 pub mod names;
 mod net;
 pub mod outbound;
+pub mod trust;
 
 pub use destination::{Applied, EndpointTable, Profile};
 pub use invalid::{Invalid, Why};

@@ -11,3 +11,4 @@ pub const OUTBOUND_WATCH: &str = "/io.linkerd.proxy.outbound.OutboundPolicies/Wa
 /// Ours.
 pub const NAMES_WATCH: &str = "/gossamer.v1.Names/Watch";
 pub const REPORTS_REPORT: &str = "/gossamer.v1.Reports/Report";
+pub const TRUST_WATCH: &str = "/gossamer.v1.Trust/Watch";

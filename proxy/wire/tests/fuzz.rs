@@ -52,14 +52,23 @@ fn seeds() -> Vec<Vec<u8>> {
         zones: vec!["svc.cluster.local".into()],
         search: vec![],
     };
+    let trust = v1::TrustBundle {
+        generation: 7,
+        trust_domain: "cluster.local".into(),
+        anchors: vec![vec![0x30, 3, 1, 1, 0]],
+        active_anchor: vec![7; 32],
+        renew_within_s: 30,
+        revoked: vec![v1::Revocation { identity: "web".into(), issued_before: 9, serials: vec![vec![1, 2]] }],
+    };
     let (server, policy) = (samples::inbound::message(), samples::outbound::message());
-    vec![server.encode_to_vec(), policy.encode_to_vec(), stream, profile.encode_to_vec(), names.encode_to_vec()]
+    let rest = [profile.encode_to_vec(), names.encode_to_vec(), trust.encode_to_vec()];
+    [vec![server.encode_to_vec(), policy.encode_to_vec(), stream], rest.into()].concat()
 }
 
 type Entry = (fn(&[u8]), fn(&[u8]) -> bool);
 
 /// The entries, and whether each would understand a message: a run over nothing but rubbish shows nothing.
-fn entries() -> [Entry; 5] {
+fn entries() -> [Entry; 6] {
     [
         (fuzz::server, |bytes| inbound::Server::decode(bytes).is_ok_and(|it| wire::inbound::server(&it).is_ok())),
         (fuzz::policy, |bytes| {
@@ -73,6 +82,7 @@ fn entries() -> [Entry; 5] {
             destination::DestinationProfile::decode(bytes).is_ok_and(|it| wire::destination::profile(&it).is_ok())
         }),
         (fuzz::names, |bytes| v1::NamesTable::decode(bytes).is_ok_and(|it| wire::names::table(&it).is_ok())),
+        (fuzz::trust, |bytes| v1::TrustBundle::decode(bytes).is_ok_and(|it| wire::trust::bundle(&it).is_ok())),
     ]
 }
 

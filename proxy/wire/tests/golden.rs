@@ -30,6 +30,7 @@ fn pool() -> DescriptorPool {
         "destination.proto",
         "gossamer/v1/names.proto",
         "gossamer/v1/endpoints.proto",
+        "gossamer/v1/trust.proto",
     ];
     let set = protox::compile(files, [linkerd_protos(), own]).unwrap();
     DescriptorPool::from_file_descriptor_set(set).unwrap()
@@ -38,7 +39,7 @@ fn pool() -> DescriptorPool {
 /// The message's kind, by the first word of the case's name, and how the sidecar reads it.
 type Reader = fn(&[Vec<u8>]) -> Result<(), Invalid>;
 
-const KINDS: [(&str, &str, Reader); 6] = [
+const KINDS: [(&str, &str, Reader); 7] = [
     ("inbound", "io.linkerd.proxy.inbound.Server", |messages| {
         messages.iter().try_for_each(|one| wire::inbound::server(&inbound::Server::decode(&one[..]).unwrap()).map(drop))
     }),
@@ -61,6 +62,9 @@ const KINDS: [(&str, &str, Reader); 6] = [
     }),
     ("names", "gossamer.v1.NamesTable", |messages| {
         messages.iter().try_for_each(|one| wire::names::table(&v1::NamesTable::decode(&one[..]).unwrap()).map(drop))
+    }),
+    ("trust", "gossamer.v1.TrustBundle", |messages| {
+        messages.iter().try_for_each(|one| wire::trust::bundle(&v1::TrustBundle::decode(&one[..]).unwrap()).map(drop))
     }),
     // The sidecar does not use it yet: that it decodes is all there is to understand.
     ("metadata", "gossamer.v1.EndpointsMetadata", |messages| {
