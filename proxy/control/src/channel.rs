@@ -1,7 +1,9 @@
 //! One connection to one service of the control plane, kept up for as long as the process lives.
 //!
 //! A hung peer is noticed by pings (a beat of 10 s, and 3 s); a renewed certificate makes a new connection before the old one
-//! goes. Callers never dial: they wait for [`Link::Up`], or learn at once that it is down.
+//! goes. Of several replicas one is used at a time, in an order drawn by chance: the next one when this one cannot be
+//! reached, ends, says goodbye, falls silent or has failed somebody. Callers never dial: they wait for [`Link::Up`], or
+//! learn at once that it is down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +12,7 @@ use bytes::Bytes;
 use h2::client::SendRequest;
 use prost::Message;
 use rules::identity::Identity;
-use settings::{Backoff, ControlService, Streams};
+use settings::{Backoff, ControlAddress, ControlService, Streams};
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
@@ -52,16 +54,21 @@ pub struct Up {
     stale: Arc<Notify>,
     /// Nothing more is needed for calls in our name: mutual, or a local socket.
     pub own: bool,
+    /// `:authority` of calls on it.
+    authority: Arc<str>,
 }
 
 /// A shared handle.
 #[derive(Clone)]
 pub struct Channel {
     link: watch::Receiver<Link>,
-    authority: Arc<str>,
+    /// Every address of the service, for metrics.
+    place: Arc<str>,
+    replicas: usize,
     metrics: Arc<telemetry::Control>,
     streams: Streams,
     backoff: Backoff,
+    metadata: Option<(&'static str, &'static str)>,
 }
 
 /// What [`open`] needs.
@@ -77,6 +84,10 @@ pub struct Options {
     pub metrics: Arc<telemetry::Control>,
     /// When to ask whether the peer lives.
     pub beat: Beat,
+    /// Changes when the clock was set or the machine woke up: then a connection may be long dead.
+    pub sets: watch::Receiver<u64>,
+    /// Sent with every call.
+    pub metadata: Option<(&'static str, &'static str)>,
 }
 
 /// The handle, and the task that keeps the connection; it ends when every handle is gone.
@@ -84,10 +95,12 @@ pub fn open(options: Options) -> (Channel, impl Future<Output = ()>) {
     let (sender, link) = watch::channel(Link::Connecting);
     let channel = Channel {
         link,
-        authority: connect::authority(&options.service.address).into(),
+        place: place(&options.service).into(),
+        replicas: options.service.addresses.len(),
         metrics: options.metrics.clone(),
         streams: options.streams,
         backoff: options.backoff,
+        metadata: options.metadata,
     };
     (channel, keep(options, sender))
 }
@@ -99,34 +112,89 @@ struct Current {
     since: Instant,
 }
 
+/// Where the service is, for logs and metrics.
+pub fn place(service: &ControlService) -> String {
+    service.addresses.iter().map(connect::authority).collect::<Vec<_>>().join(",")
+}
+
+/// The replicas in the order in which they are tried.
+struct Replicas {
+    addresses: Vec<ControlAddress>,
+    /// Tried in vain since one of them was reached.
+    failed: usize,
+}
+
+impl Replicas {
+    fn new(addresses: Vec<ControlAddress>) -> Replicas {
+        let mut replicas = Replicas { addresses, failed: 0 };
+        replicas.shuffle(chance);
+        replicas
+    }
+
+    /// Fisher and Yates. `chance` gives numbers in `0.0..1.0`.
+    fn shuffle(&mut self, mut chance: impl FnMut() -> f64) {
+        for at in (1..self.addresses.len()).rev() {
+            self.addresses.swap(at, ((at + 1) as f64 * chance()) as usize);
+        }
+    }
+
+    fn current(&self) -> Option<&ControlAddress> {
+        self.addresses.first()
+    }
+
+    /// Not this one, for as long as there is another.
+    fn next(&mut self) {
+        let first = 1.min(self.addresses.len());
+        self.addresses.rotate_left(first);
+    }
+
+    /// True when none is left that has not just failed.
+    fn fail(&mut self) -> bool {
+        self.next();
+        self.failed += 1;
+        let all = self.failed >= self.addresses.len();
+        if all {
+            self.failed = 0;
+        }
+        all
+    }
+}
+
 async fn keep(mut options: Options, sender: watch::Sender<Link>) {
     let mut pauses = Pauses::new(options.backoff);
+    let mut replicas = Replicas::new(options.service.addresses.clone());
     let mut serial = 0;
     let mut current: Option<Current> = None;
     while !sender.is_closed() {
-        options.credentials.mark_unchanged();
+        let shown = options.credentials.borrow_and_update().as_deref().map(|held| held.serial.clone());
         serial += 1;
-        match connect(&options, serial).await {
+        let Some(address) = replicas.current().cloned() else { return };
+        let name = connect::authority(&address);
+        match connect(&options, &address, serial).await {
             Ok((up, closed)) => {
-                telemetry::debug!("connected to the control plane at {}", connect::authority(&options.service.address));
+                telemetry::debug!("connected to the control plane at {name}");
+                replicas.failed = 0;
                 current = Some(Current { closed, stale: up.stale.clone(), since: Instant::now() });
                 sender.send_replace(Link::Up(up));
             }
             Err(error) => {
-                telemetry::debug!("control plane at {}: {error}", connect::authority(&options.service.address));
+                telemetry::debug!("control plane at {name}: {error}");
+                if !replicas.fail() {
+                    continue;
+                }
                 // While an older connection still serves, a failed renewal of it changes nothing for callers.
                 if current.as_ref().is_none_or(|current| *current.closed.borrow()) {
                     current = None;
                     sender.send_replace(Link::Down(error.into()));
                 }
-                sleep(pauses.pause(chance())).await;
+                rest(&mut pauses, &mut options.sets).await;
                 continue;
             }
         }
         let Some(Current { closed, stale, since }) = current.as_mut() else { continue };
         let (ended, renewed) = tokio::select! {
             _ = closed.wait_for(|closed| *closed) => (true, false),
-            changed = options.credentials.changed(), if options.service.name.is_some() => (false, changed.is_ok()),
+            () = another(&mut options.credentials, shown), if options.service.name.is_some() => (false, true),
             () = stale.notified() => (false, false),
             () = sender.closed() => return,
         };
@@ -137,16 +205,42 @@ async fn keep(mut options: Options, sender: watch::Sender<Link>) {
             current = None;
             sender.send_replace(Link::Connecting);
         }
-        if !renewed {
+        if renewed {
+            // Whoever failed and came back gets its share again.
+            replicas.shuffle(chance);
+        } else {
+            replicas.next();
             // Even a good connection is not replaced in the same instant: a restarting peer refuses thousands at once.
-            sleep(pauses.pause(chance())).await;
+            rest(&mut pauses, &mut options.sets).await;
         }
     }
 }
 
+/// Waits for a certificate with another serial number than `shown`, or for the loss of it. New anchors alone are no
+/// reason to leave a connection that both ends believed in.
+async fn another(credentials: &mut CurrentCredentials, shown: Option<Vec<u8>>) {
+    let differs = |held: &Option<Arc<Credentials>>| held.as_deref().map(|held| &held.serial) != shown.as_ref();
+    if credentials.wait_for(differs).await.is_err() {
+        std::future::pending().await
+    }
+}
+
+/// A pause, cut short when the clock was set or the machine woke up.
+async fn rest(pauses: &mut Pauses, sets: &mut watch::Receiver<u64>) {
+    sets.mark_unchanged();
+    tokio::select! {
+        () = sleep(pauses.pause(chance())) => {}
+        Ok(()) = sets.changed() => pauses.reset(),
+    }
+}
+
 /// Dials, and leaves the connection to a task of its own. The receiver turns true when it has ended.
-async fn connect(options: &Options, serial: u64) -> Result<(Up, watch::Receiver<bool>), String> {
-    let (stream, mutual) = dial(options).await?;
+async fn connect(
+    options: &Options,
+    address: &ControlAddress,
+    serial: u64,
+) -> Result<(Up, watch::Receiver<bool>), String> {
+    let (stream, mutual) = dial(options, address).await?;
     let handshake = h2::client::Builder::new()
         .enable_push(false)
         .initial_window_size(STREAM_WINDOW)
@@ -158,7 +252,7 @@ async fn connect(options: &Options, serial: u64) -> Result<(Up, watch::Receiver<
         Err(_) => return Err("HTTP/2 was not answered in time".into()),
     };
     let (closing, closed) = watch::channel(false);
-    let (pings, beat) = (connection.ping_pong(), options.beat);
+    let (pings, beat, sets) = (connection.ping_pong(), options.beat, options.sets.clone());
     tokio::task::spawn_local(async move {
         tokio::select! {
             result = connection => {
@@ -166,19 +260,29 @@ async fn connect(options: &Options, serial: u64) -> Result<(Up, watch::Receiver<
                     telemetry::debug!("the connection to the control plane ended: {error}");
                 }
             }
-            () = unanswered(pings, beat) => telemetry::info!("the control plane stopped answering"),
+            () = unanswered(pings, beat, sets) => telemetry::info!("the control plane stopped answering"),
         }
         closing.send_replace(true);
     });
-    let own = mutual || options.service.name.is_none();
-    Ok((Up { send, serial, mutual, stale: Arc::new(Notify::new()), own }, closed))
+    let own = mutual || is_plain(&options.service, address);
+    let authority = connect::authority(address).into();
+    Ok((Up { send, serial, mutual, stale: Arc::new(Notify::new()), own, authority }, closed))
+}
+
+/// A socket of this machine, or a service that has no name to prove.
+fn is_plain(service: &ControlService, address: &ControlAddress) -> bool {
+    service.name.is_none() || matches!(address, ControlAddress::Unix(_))
 }
 
 /// Returns when a ping was not answered in time.
-async fn unanswered(pings: Option<h2::PingPong>, beat: Beat) {
+async fn unanswered(pings: Option<h2::PingPong>, beat: Beat, mut sets: watch::Receiver<u64>) {
     let Some(mut pings) = pings else { return std::future::pending().await };
+    sets.mark_unchanged();
     loop {
-        sleep_until(beat.next()).await;
+        tokio::select! {
+            () = sleep_until(beat.next()) => {}
+            Ok(()) = sets.changed() => {}
+        }
         match timeout(PING_TIMEOUT, pings.ping(h2::Ping::opaque())).await {
             Ok(Ok(_)) => {}
             Ok(Err(_)) => return std::future::pending().await,
@@ -187,9 +291,10 @@ async fn unanswered(pings: Option<h2::PingPong>, beat: Beat) {
     }
 }
 
-async fn dial(options: &Options) -> Result<(Stream, bool), String> {
-    let Some(name) = &options.service.name else {
-        return Ok((connect::plain(&options.service.address, options.connect_timeout).await?, false));
+async fn dial(options: &Options, address: &ControlAddress) -> Result<(Stream, bool), String> {
+    let name = match &options.service.name {
+        Some(name) if !is_plain(&options.service, address) => name,
+        _ => return Ok((connect::plain(address, options.connect_timeout).await?, false)),
     };
     let now = options.wall.now().as_secs();
     // An expired certificate would only be refused; without one, a token can still prove who we are.
@@ -199,7 +304,7 @@ async fn dial(options: &Options) -> Result<(Stream, bool), String> {
         Some(credentials) => credentials.client.expecting(&expected, Alpn::None),
         None => Clients::anonymous(options.trust.borrow().clone()).expecting(&expected, Alpn::None),
     };
-    let stream = connect::tls(&options.service.address, name, config, options.connect_timeout).await?;
+    let stream = connect::tls(address, name, config, options.connect_timeout).await?;
     Ok((stream, credentials.is_some()))
 }
 
@@ -240,9 +345,16 @@ impl Channel {
         }
     }
 
+    /// This replica has failed somebody: another one is tried, if there is one.
+    pub fn avoid(&self, up: &Up) {
+        if self.replicas > 1 {
+            up.stale.notify_one();
+        }
+    }
+
     /// The same connection, counted as another client's.
     pub fn named(&self, registry: &telemetry::Registry, name: &'static str) -> Channel {
-        Channel { metrics: registry.control(name, &self.authority), ..self.clone() }
+        Channel { metrics: registry.control(name, &self.place), ..self.clone() }
     }
 
     pub fn streams(&self) -> Streams {
@@ -262,7 +374,8 @@ impl Channel {
         limit: Duration,
     ) -> Result<M, Status> {
         let start = self.begin();
-        let call = async { grpc::call(up.ready().await?, &self.authority, path, request).await?.message().await };
+        let call =
+            async { grpc::call(up.ready().await?, &up.authority, self.metadata, path, request).await?.message().await };
         let result = timeout(limit, call).await.unwrap_or_else(|_| Err(late()));
         self.finish(start, result.is_ok());
         result
@@ -277,7 +390,7 @@ impl Channel {
     ) -> Result<(M, Answer), Status> {
         let start = self.begin();
         let first = async {
-            let mut answer = grpc::call(up.ready().await?, &self.authority, path, request).await?;
+            let mut answer = grpc::call(up.ready().await?, &up.authority, self.metadata, path, request).await?;
             Ok((answer.message().await?, answer))
         };
         let result = match self.streams.initial {
@@ -300,4 +413,36 @@ impl Channel {
 
 fn late() -> Status {
     Status::new(Code::DeadlineExceeded, "no answer in time")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn replicas(ports: &[u16]) -> Replicas {
+        let address = |port: &u16| ControlAddress::Socket(([127, 0, 0, 1], *port).into());
+        Replicas { addresses: ports.iter().map(address).collect(), failed: 0 }
+    }
+
+    #[test]
+    fn every_replica_is_tried_once_before_there_is_a_pause() {
+        let mut three = replicas(&[1, 2, 3]);
+        let first = three.current().cloned();
+        assert_eq!([three.fail(), three.fail(), three.fail(), three.fail()], [false, false, true, false]);
+        let mut one = replicas(&[1]);
+        assert!(one.fail() && one.fail());
+        assert_eq!(one.current().cloned(), first);
+    }
+
+    #[test]
+    fn the_order_is_any_one_and_loses_nobody() {
+        let mut firsts = std::collections::HashSet::new();
+        for _ in 0..200 {
+            let mut drawn = replicas(&[1, 2, 3]);
+            drawn.shuffle(chance);
+            assert!(replicas(&[1, 2, 3]).addresses.iter().all(|address| drawn.addresses.contains(address)));
+            firsts.insert(drawn.current().cloned());
+        }
+        assert_eq!(firsts.len(), 3);
+    }
 }

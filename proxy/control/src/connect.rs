@@ -15,6 +15,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::identity::skew;
 use crate::resolve;
 
 /// A connected byte stream of any kind.
@@ -56,7 +57,12 @@ pub async fn tls(
     let tcp = tcp(address, limit).await?;
     let left = limit.saturating_sub(begun.elapsed());
     let secured = within(left, TlsConnector::from(config).connect(name, tcp)).await;
-    secured.map(|stream| Stream::Tls(Box::new(stream))).map_err(|error| format!("{}: {error}", authority(address)))
+    let explain = |error: io::Error| {
+        let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+        let text = inner.and_then(skew::of_server).unwrap_or_else(|| error.to_string());
+        format!("{}: {text}", authority(address))
+    };
+    secured.map(|stream| Stream::Tls(Box::new(stream))).map_err(explain)
 }
 
 async fn tcp(address: &ControlAddress, limit: Duration) -> Result<TcpStream, String> {

@@ -91,6 +91,7 @@ pub struct Answer {
 pub async fn call(
     mut connection: SendRequest<Bytes>,
     authority: &str,
+    metadata: Option<(&str, &str)>,
     path: &str,
     request: &impl Message,
 ) -> Result<Answer, Status> {
@@ -101,7 +102,10 @@ pub async fn call(
         .uri(format!("http://{authority}{path}"))
         .header("te", "trailers")
         .header("content-type", "application/grpc")
-        .header("user-agent", concat!("gossamer-proxy/", env!("CARGO_PKG_VERSION")))
+        .header("user-agent", concat!("gossamer-proxy/", env!("CARGO_PKG_VERSION")));
+    let head = metadata
+        .into_iter()
+        .fold(head, |head, (name, value)| head.header(name, value))
         .body(())
         .map_err(|error| Status::new(Code::Internal, error.to_string()))?;
     let (response, mut body) = connection.send_request(head, false)?;

@@ -13,6 +13,8 @@ use rules::identity::Identity;
 use rules::inbound::ServerPolicy;
 use rules::outbound::{OutboundPolicy, Unavailable};
 
+use crate::identity::Trust;
+
 /// A request from the traffic thread. A watch stays open until it is forgotten.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Ask {
@@ -36,8 +38,10 @@ pub enum Ask {
 /// A complete value for the traffic thread; the newest wins, nothing is a delta.
 #[derive(Clone, Debug)]
 pub enum News {
-    /// The first, or a renewed, certificate. Listeners open with the first one.
+    /// The first, or a renewed, certificate, or the same one under newer trust. Listeners open with the first one.
     Credentials(Arc<Credentials>),
+    /// The newest trust, under which we have no certificate: no new connections until there is one.
+    Withdrawn(Arc<Trust>),
     Outbound(SocketAddr, Result<Arc<OutboundPolicy>, Unavailable>),
     /// `Ok` of an empty set means the service exists and has nobody ready;
     /// `Err` that discovery has not answered and nothing is remembered.
@@ -60,6 +64,12 @@ pub struct Credentials {
     pub not_before: u64,
     /// Seconds since the Unix epoch; compared with wall time, never with a monotonic clock (seams §4).
     pub not_after: u64,
+    /// Of our certificate: big-endian, without leading zeros.
+    pub serial: Vec<u8>,
+    /// SHA-256 of the anchor to which our certificate chains.
+    pub anchor_sha256: [u8; 32],
+    /// Whom these configurations believe.
+    pub trust: Arc<Trust>,
     /// Verifies the server by chain and by the exact expected name; presents our certificate. Without ALPN.
     pub client: Arc<dyn ClientConfigs>,
     /// Terminates for our own name; requests a client certificate and verifies it when sent.

@@ -17,12 +17,14 @@ mod names;
 mod notes;
 mod reports;
 pub mod resolve;
+mod spire;
 #[cfg(feature = "testing")]
 #[allow(clippy::unwrap_used)]
 pub mod testing;
 #[cfg(test)]
 mod tests;
 mod thread;
+mod trust;
 mod watches;
 
 use std::future::Future;
@@ -121,7 +123,9 @@ fn documents(settings: &Settings) -> Result<Bundle, settings::Error> {
     let anchors = &settings.identity.anchors;
     let bundle = Bundle::load(anchors).map_err(|error| match anchors {
         Anchors::File(path) => wrong(settings::table::TRUST_ANCHORS_FILE.name, path.display().to_string(), error),
-        Anchors::Pem(_) => wrong(settings::table::IDENTITY_TRUST_ANCHORS.name, "-----BEGIN…".to_owned(), error),
+        Anchors::Pem(_) | Anchors::None => {
+            wrong(settings::table::IDENTITY_TRUST_ANCHORS.name, "-----BEGIN…".to_owned(), error)
+        }
     })?;
     if let Some(dir) = &settings.identity.dir {
         let variable = settings::table::IDENTITY_DIR.name;

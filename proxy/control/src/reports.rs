@@ -1,4 +1,5 @@
-//! `gossamer.v1.Reports.Report`: what changed in the registry, at most once a second.
+//! `gossamer.v1.Reports.Report`: what changed in the registry, at most once a second, and our certificate and trust within
+//! a second of their change: a rotation waits for that.
 //!
 //! The registry keeps edges apart by more than a report does (targets, routes, labels); here they are added up.
 
@@ -11,7 +12,8 @@ use rules::meta::Meta;
 use telemetry::latency::{BOUNDS_US, BUCKETS};
 use telemetry::{Author, Dst, EdgeKey, EdgeSnapshot, Registry, Reporter, Tls};
 use tokio::sync::Notify;
-use tokio::time::{sleep, sleep_until};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::{Instant, sleep, sleep_until};
 use wire::v1::{self, Edge, Failure, IdentityState, ReportRequest, ReportResponse};
 
 use crate::channel::{Channel, CurrentCredentials, Link};
@@ -40,32 +42,33 @@ pub struct Reports {
     pub beat: Beat,
     /// Traffic asked for something: it will have something to report.
     pub stir: Rc<Notify>,
+    /// Whoever ends the process waits for one more report; it is told when that is over.
+    pub last: mpsc::Receiver<oneshot::Sender<()>>,
+    /// A front tells of itself alone: who talks through it tells of the traffic.
+    pub front: bool,
 }
 
 impl Reports {
     /// Never returns.
-    pub async fn run(self) {
+    pub async fn run(mut self) {
         let (mut reporter, mut sums) = (Reporter::default(), Sums::default());
         let mut instance = [0; 8];
         if aws_lc_rs::rand::fill(&mut instance).is_err() {
             instance = self.wall.now().as_nanos().to_le_bytes()[..8].try_into().unwrap_or_default();
         }
         let (mut serial, mut acknowledged, mut unimplemented, mut quiet) = (0, None, false, 0);
+        let mut soonest = Instant::now() + EVERY;
         loop {
-            if quiet < QUIET_TICKS {
-                sleep(EVERY).await;
-            } else {
-                tokio::select! {
-                    () = sleep_until(self.beat.next()) => {}
-                    () = self.stir.notified() => sleep(EVERY).await,
-                }
-            }
+            let finishing = self.wait(quiet >= QUIET_TICKS, soonest).await;
+            soonest = Instant::now() + EVERY;
             quiet += 1;
             self.registry.tick(self.wall.now().as_secs());
             let Some(channel) = self.channel.as_ref().filter(|_| !unimplemented) else { continue };
             let changes = self.registry.changes(&mut reporter);
             quiet = if changes.is_empty() { quiet } else { 0 };
-            sums.add(changes);
+            if !self.front {
+                sums.add(changes);
+            }
             reporter.acknowledge();
             let Link::Up(up) = channel.link() else { continue };
             if up.serial != serial {
@@ -95,8 +98,31 @@ impl Reports {
                     telemetry::debug!("the control plane takes no reports");
                     unimplemented = true;
                 }
-                Err(status) => telemetry::debug!("the report was not taken: {status}"),
+                Err(status) => {
+                    telemetry::debug!("the report was not taken: {status}");
+                    quiet = 0;
+                }
             }
+            drop(finishing);
+        }
+    }
+
+    /// Until there may be something to report, not before `soonest`; at once when it is to be the last.
+    async fn wait(&mut self, idle: bool, soonest: Instant) -> Option<oneshot::Sender<()>> {
+        let Reports { beat, stir, credentials, last, .. } = self;
+        let something = async {
+            if idle {
+                tokio::select! {
+                    () = sleep_until(beat.next()) => {}
+                    () = stir.notified() => sleep(EVERY).await,
+                    Ok(()) = credentials.changed() => {}
+                }
+            }
+            sleep_until(soonest).await;
+        };
+        tokio::select! {
+            Some(last) = last.recv() => Some(last),
+            () = something => None,
         }
     }
 
@@ -111,6 +137,8 @@ impl Reports {
             not_after: credentials.map(|held| held.not_after).unwrap_or_default(),
             refreshes: metrics.refreshes(),
             refresh_failures: metrics.refresh_failures(),
+            anchor_sha256: credentials.map(|held| held.anchor_sha256.to_vec()).unwrap_or_default(),
+            serial: credentials.map(|held| held.serial.clone()).unwrap_or_default(),
         }
     }
 }

@@ -11,7 +11,8 @@ use rules::identity::Identity;
 use rustls::pki_types::{CertificateDer, UnixTime};
 
 use crate::handover::Credentials;
-use crate::identity::{EcdsaKey, Issued, Own, Request, TRANSPORT_ALPN, Trust, credentials as build, provider};
+use crate::identity::{EcdsaKey, Issued, Own, Request, TRANSPORT_ALPN, Trust, credentials as build};
+use wire::trust::TrustBundle;
 
 /// An anchor that signs leaves directly.
 pub struct Authority {
@@ -66,9 +67,13 @@ impl Authority {
         format!("-----BEGIN CERTIFICATE-----\n{}\n-----END CERTIFICATE-----\n", lines.join("\n"))
     }
 
+    pub fn anchor_der(&self) -> Vec<u8> {
+        self.certificate.der().to_vec()
+    }
+
     pub fn trust(&self, generation: u64) -> Arc<Trust> {
-        let anchor = webpki::anchor_from_trusted_cert(self.certificate.der()).unwrap().to_owned();
-        Arc::new(Trust::new(generation, vec![anchor], &provider()))
+        let bundle = TrustBundle { generation, anchors: vec![self.anchor_der()], ..TrustBundle::default() };
+        Arc::new(Trust::of(&bundle, &[]).unwrap())
     }
 
     /// Signs a leaf for any public key.
@@ -137,6 +142,13 @@ pub fn pkcs8_request(name: &str) -> (Vec<u8>, Vec<u8>) {
     let pkcs8 = key.serialize_der();
     let signer = EcdsaKey::from_pkcs8(&pkcs8).unwrap();
     (pkcs8, crate::identity::csr(&signer, &identity(name)).unwrap())
+}
+
+/// A leaf (DER) of [`authority`] for `name`, and its key in PKCS#8.
+pub fn pkcs8_issued(name: &str) -> (Vec<u8>, Vec<u8>) {
+    let key = KeyPair::generate().unwrap();
+    let leaf = authority().sign(&key, LeafOptions::of(&identity(name)));
+    (leaf.to_vec(), key.serialize_der())
 }
 
 fn base64(bytes: &[u8]) -> String {

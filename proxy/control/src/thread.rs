@@ -5,27 +5,31 @@ use std::rc::Rc;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
-use settings::{ControlService, Settings};
+use settings::{ControlAddress, ControlService, Settings};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::task::spawn_local;
+use tokio::time::timeout;
 
 use crate::channel::{self, Channel};
-use crate::clock::{Beat, Wall};
-use crate::connect::authority;
+use crate::clock::{Beat, Wall, sets};
 use crate::handover::{Ask, Names, News};
-use crate::identity::renew::Renewal;
+use crate::identity::renew::{Asker, Renewal, Source};
 use crate::identity::{Bundle, Own, TRANSPORT_ALPN};
 use crate::launcher::{Launcher, Order};
 use crate::names::names;
 use crate::notes::Notes;
 use crate::reports::Reports;
+use crate::spire::{self, spire};
+use crate::trust::trust;
 use crate::watches::{Watcher, Watches};
 use crate::{Config, Shared};
 
 /// How long after the grace period a traffic thread that does not report back is waited for.
 const SPARE: Duration = Duration::from_secs(5);
+/// How long the end of the process waits for the last report to be taken.
+const LAST_REPORT: Duration = Duration::from_millis(500);
 
 /// Bytes of the thread's stack.
 pub const STACK: usize = 512 * 1024;
@@ -49,27 +53,34 @@ pub async fn run(start: Start) -> io::Result<()> {
     let tell: Rc<dyn Fn(News)> = Rc::from(tell);
     let launcher = Launcher::new(launcher)?;
     let (publish, credentials) = watch::channel(None);
-    let (trust, current_trust) = watch::channel(bundle.trust.clone());
+    let (told_sender, told) = watch::channel(None);
+    let (withdraw, mut withdrawn) = watch::channel(None);
+    let (clock_sets, watch_clock) = sets();
+    spawn_local(watch_clock);
+    let (trust_sender, current_trust) = watch::channel(bundle.trust.clone());
     let (ready_sender, ready) = watch::channel(false);
     let (names_sender, names_receiver) = watch::channel(Arc::new(Names::default()));
     let drain = Arc::new(Notify::new());
     let (beat, stir) = (Beat::new(BEAT), Rc::new(Notify::new()));
 
-    let open = |service: &ControlService, name: &'static str| {
+    let open_with = |service: &ControlService, name: &'static str, backoff, metadata| {
         let (channel, keep) = channel::open(channel::Options {
             service: service.clone(),
             connect_timeout: settings.control.connect_timeout,
-            backoff: settings.control.backoff,
+            backoff,
             streams: settings.control.streams,
             credentials: credentials.clone(),
             trust: current_trust.clone(),
             wall: wall.clone(),
-            metrics: registry.control(name, &authority(&service.address)),
+            metrics: registry.control(name, &channel::place(service)),
             beat,
+            sets: clock_sets.clone(),
+            metadata,
         });
         spawn_local(keep);
         channel
     };
+    let open = |service: &ControlService, name| open_with(service, name, settings.control.backoff, None);
     // Equal services share a connection; the connection lives as long as a handle of it.
     let identity = open(&settings.control.identity, "identity");
     let destination = shared(&settings.control.identity, &identity, &settings.control.destination).map_or_else(
@@ -80,29 +91,50 @@ pub async fn run(start: Start) -> io::Result<()> {
         .or_else(|| shared(&settings.control.destination, &destination, &settings.control.policy))
         .map_or_else(|| open(&settings.control.policy, "policy"), |channel| channel.named(&registry, "policy"));
 
+    let source = match &settings.identity.spire {
+        None => {
+            let asker =
+                Asker { settings: settings.identity.clone(), channel: identity.clone(), launcher: launcher.clone() };
+            Source::ControlPlane(Rc::new(asker))
+        }
+        Some(agent) => {
+            let service = ControlService { addresses: vec![ControlAddress::Unix(agent.socket.clone())], name: None };
+            let channel = open_with(&service, "spire", agent.backoff, Some(spire::METADATA));
+            let (hand_out, svids) = watch::channel(None);
+            spawn_local(spire(channel, settings.identity.name.clone(), hand_out));
+            Source::Spire(svids)
+        }
+    };
     let renewal = Renewal {
         settings: settings.identity.clone(),
         own: own(&settings),
         bundle,
+        source,
         pauses: identity.pauses(),
         beat,
-        channel: identity,
-        launcher: launcher.clone(),
+        sets: clock_sets.clone(),
+        told,
         registry: registry.clone(),
         wall: wall.clone(),
         publish,
-        trust,
+        trust: trust_sender,
+        withdrawn: withdraw,
     };
+    drop(identity);
     spawn_local(renewal.run());
     let shared = Shared { names: names_receiver, ready, drain: drain.clone() };
     for companion in companions {
         spawn_local(companion(shared.clone()));
     }
     let notes = Notes::default();
-    let ours = (settings.control.gossamer && settings.front.is_none()).then(|| policy.clone());
+    let ours = settings.control.gossamer.then(|| policy.clone());
     if let Some(channel) = ours.clone() {
+        spawn_local(trust(channel, settings.policy.workload.clone(), told_sender, notes.clone()));
+    }
+    if let Some(channel) = ours.clone().filter(|_| settings.front.is_none()) {
         spawn_local(names(channel, settings.policy.workload.clone(), names_sender, notes.clone()));
     }
+    let (finishing, finish) = tokio::sync::mpsc::channel(1);
     let reports = Reports {
         workload: settings.policy.workload.clone(),
         registry: registry.clone(),
@@ -112,6 +144,8 @@ pub async fn run(start: Start) -> io::Result<()> {
         notes: notes.clone(),
         beat,
         stir: stir.clone(),
+        last: finish,
+        front: settings.front.is_some(),
     };
     spawn_local(reports.run());
 
@@ -135,6 +169,13 @@ pub async fn run(start: Start) -> io::Result<()> {
                     }
                 }
             }
+            Ok(()) = withdrawn.changed() => {
+                let trust = withdrawn.borrow_and_update().clone();
+                // Unless there is another certificate already.
+                if let Some(trust) = trust.filter(|_| credentials.borrow().is_none()) {
+                    tell(News::Withdrawn(trust));
+                }
+            }
             ask = asks.recv() => {
                 stir.notify_one();
                 match ask {
@@ -148,6 +189,7 @@ pub async fn run(start: Start) -> io::Result<()> {
                 Some(Ask::Listening) => say(&launcher, if settings.front.is_none() { "ready quiet" } else { "ready" }).await,
                 Some(Ask::Quiet) => say(&launcher, "quiet").await,
                 Some(Ask::Drained) => {
+                    report_last(&finishing).await;
                     say(&launcher, "drained").await;
                     end(0);
                     return Ok(());
@@ -182,6 +224,15 @@ pub async fn run(start: Start) -> io::Result<()> {
             give_up.as_mut().reset(tokio::time::Instant::now() + settings.shutdown_grace + SPARE);
             tell(News::Drain);
         }
+    }
+}
+
+/// What was counted since the last report, told before the process ends; not for long, and not at any price.
+async fn report_last(finishing: &tokio::sync::mpsc::Sender<oneshot::Sender<()>>) {
+    let (done, over) = oneshot::channel();
+    if finishing.send(done).await.is_ok() {
+        // The sender is dropped when the report was taken, or could not be.
+        drop(timeout(LAST_REPORT, over).await);
     }
 }
 

@@ -16,6 +16,8 @@ pub struct Leaf {
     /// `None` unless there is exactly one subject alternative name, and it is of a form we accept.
     pub name: Option<Identity>,
     pub has_extended_key_usage: bool,
+    /// Big-endian, without leading zeros.
+    pub serial: Vec<u8>,
     /// Seconds since the Unix epoch.
     pub not_before: u64,
     pub not_after: u64,
@@ -31,7 +33,7 @@ pub fn peer_identity(certs: &[CertificateDer<'_>]) -> Option<Identity> {
 pub fn leaf(certificate: &CertificateDer<'_>) -> Option<Leaf> {
     let mut body = Reader::new(certificate).enter(der::SEQUENCE)?.enter(der::SEQUENCE)?;
     body.expect(der::context(0))?;
-    body.expect(der::INTEGER)?;
+    let serial = unsigned(body.expect(der::INTEGER)?);
     body.expect(der::SEQUENCE)?;
     body.expect(der::SEQUENCE)?;
     let mut validity = body.enter(der::SEQUENCE)?;
@@ -59,7 +61,17 @@ pub fn leaf(certificate: &CertificateDer<'_>) -> Option<Leaf> {
         [value] => only_name(value),
         _ => None,
     };
-    Some(Leaf { name, has_extended_key_usage: usages == 1, not_before, not_after })
+    Some(Leaf { name, has_extended_key_usage: usages == 1, serial, not_before, not_after })
+}
+
+/// Without the zeros that keep a large number from being a negative one.
+fn unsigned(integer: &[u8]) -> Vec<u8> {
+    integer.iter().copied().skip_while(|byte| *byte == 0).collect()
+}
+
+/// The serial number of the leaf of a verified chain: big-endian, without leading zeros.
+pub fn peer_serial(certs: &[CertificateDer<'_>]) -> Option<Vec<u8>> {
+    Some(leaf(certs.first()?)?.serial)
 }
 
 /// The one general name in a subjectAltName value (RFC 5280 §4.2.1.6).

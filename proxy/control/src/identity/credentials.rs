@@ -16,8 +16,10 @@ use rustls::version::TLS13;
 use rustls::{ClientConfig, ServerConfig};
 
 use super::key::{EcdsaKey, Handle};
-use super::verify::{ClientVerifier, ServerVerifier, Trust};
-use super::{Error, broken, certificate};
+use super::skew::unacceptable;
+use super::trust::{Trust, Verified};
+use super::verify::{ClientVerifier, ServerVerifier};
+use super::{Error, broken};
 use crate::handover::{Alpn, ClientConfigs, Credentials};
 
 /// ALPN of connections that begin with a transport header.
@@ -57,15 +59,15 @@ pub struct Own {
 /// Checks the issued certificate as a peer would, then builds everything from it.
 pub fn credentials(own: &Own, issued: &Issued, trust: &Arc<Trust>, now: UnixTime) -> Result<Credentials, Error> {
     let [leaf, intermediates @ ..] = &issued.chain[..] else { return Err(broken("the answer holds no certificate")) };
-    let fields = certificate::leaf(leaf).ok_or_else(|| broken("the answer is not a certificate"))?;
+    let mut found = None;
     for usage in [webpki::KeyUsage::server_auth(), webpki::KeyUsage::client_auth()] {
-        let name = trust
-            .verify(leaf, intermediates, now, usage)
-            .map_err(|error| broken(format!("the issued certificate is not acceptable: {error}")))?;
-        if name != own.identity {
-            return Err(broken(format!("the issued certificate is for {name}, not for {}", own.identity)));
+        let verified = trust.verify(leaf, intermediates, now, usage).map_err(|error| unacceptable(leaf, now, error))?;
+        if verified.name != own.identity {
+            return Err(broken(format!("the issued certificate is for {}, not for {}", verified.name, own.identity)));
         }
+        found = Some(verified);
     }
+    let Verified { leaf: fields, anchor, .. } = found.ok_or_else(|| broken("the answer holds no certificate"))?;
     let provider = Arc::new(provider());
     let certified = Arc::new(CertifiedKey::new(issued.chain.clone(), Arc::new(Handle(issued.key.clone()))));
     certified.keys_match().map_err(|_| broken("the issued certificate is for another key"))?;
@@ -80,6 +82,9 @@ pub fn credentials(own: &Own, issued: &Issued, trust: &Arc<Trust>, now: UnixTime
         generation: trust.generation,
         not_before: fields.not_before,
         not_after: fields.not_after,
+        serial: fields.serial,
+        anchor_sha256: anchor,
+        trust: trust.clone(),
         client: Arc::new(clients),
         server: Arc::new(server(own, provider, trust, certified)?),
     })

@@ -80,6 +80,19 @@ impl<'a> Reader<'a> {
     }
 }
 
+/// Sequences one after the other, each whole with its tag and length; `None` at the first byte that is none, or for more
+/// than `limit`.
+pub fn elements(bytes: &[u8], limit: usize) -> Option<Vec<&[u8]>> {
+    let (mut reader, mut found) = (Reader::new(bytes), Vec::new());
+    while !reader.is_empty() {
+        let before = reader.0;
+        let (tag, _) = reader.any()?;
+        (tag == SEQUENCE && found.len() < limit).then_some(())?;
+        found.push(&before[..before.len() - reader.0.len()]);
+    }
+    Some(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,7 +1,10 @@
-//! Keeps a valid certificate: asks for the first, renews at half its life, survives the control plane's absence.
+//! Keeps a valid certificate and the newest trust: asks for the first certificate, renews at half its life or under a new
+//! anchor, adopts bundles as they come, and survives the control plane's absence.
 //!
-//! Wall time decides; timers only say when to look (seams §4). A failure never takes a valid certificate away.
+//! Wall time decides; timers only say when to look (seams §4). A failure never takes a valid certificate away. A bundle
+//! under which our own is not acceptable does: until there is another, no connection is made (fail closed).
 
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,23 +12,24 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 use settings::{IdentitySettings, Token};
 use telemetry::Registry;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep_until};
 use wire::linkerd::identity::{CertifyRequest, CertifyResponse};
+use wire::trust::TrustBundle;
 
-use super::{Bundle, Error, Issued, Own, Request, Trust, broken, certificate, credentials};
+use super::schedule::{Calm, Schedule};
+use super::{Bundle, Error, Issued, Own, Request, Trust, broken, credentials};
 use crate::channel::{Channel, Link, Up};
-use crate::clock::{Beat, Pauses, Wall, chance};
+use crate::clock::{Beat, Pauses, Step, Steps, Wall, chance, words};
 use crate::grpc::{Code, Status};
 use crate::handover::Credentials;
 use crate::launcher::Launcher;
+use crate::spire::Svid;
 
 const CERTIFY_TIMEOUT: Duration = Duration::from_secs(10);
-/// How often the wait for the first certificate is complained about (reference §2.4).
+/// How often the wait for a certificate is complained about (reference §2.4).
 const COMPLAIN: Duration = Duration::from_secs(15);
 /// Failures to connect with our certificate after which it is left out.
 const UNREACHABLE: u32 = 3;
-/// Below this, a life is too short for IDENTITY_MIN_REFRESH.
-const SHORT_LIFE: Duration = Duration::from_secs(30);
 const MAX_CHAIN: usize = 8;
 const MAX_TOKEN: u64 = 64 * 1024;
 
@@ -34,138 +38,310 @@ pub struct Renewal {
     pub settings: IdentitySettings,
     pub own: Own,
     pub bundle: Bundle,
-    pub channel: Channel,
-    pub launcher: Launcher,
+    pub source: Source,
     pub registry: Arc<Registry>,
     pub wall: Wall,
     pub pauses: Pauses,
     /// When to look at the wall clock and at the anchors' file.
     pub beat: Beat,
+    /// Changes when the clock was set or the machine woke up.
+    pub sets: watch::Receiver<u64>,
+    /// What the control plane says of trust.
+    pub told: watch::Receiver<Option<Arc<TrustBundle>>>,
     pub publish: watch::Sender<Option<Arc<Credentials>>>,
     pub trust: watch::Sender<Arc<Trust>>,
+    /// The trust under which we have no certificate any more.
+    pub withdrawn: watch::Sender<Option<Arc<Trust>>>,
 }
 
-/// What we hold.
+/// Where certificates come from.
+pub enum Source {
+    ControlPlane(Rc<Asker>),
+    /// SPIRE's agent hands them out, and renews them, as it sees fit.
+    Spire(watch::Receiver<Option<Arc<Svid>>>),
+}
+
+/// Asks for one certificate.
+pub struct Asker {
+    pub settings: IdentitySettings,
+    pub channel: Channel,
+    pub launcher: Launcher,
+}
+
+/// What the task remembers from one question to the next.
+struct State {
+    held: Option<Held>,
+    calm: Calm,
+    steps: Steps,
+    /// The control plane does not accept our certificate, or it is not worth showing.
+    insist_on_token: bool,
+    unreachable: u32,
+    complained: Option<Instant>,
+}
+
+/// The certificate we have.
 struct Held {
     issued: Issued,
-    /// Since the Unix epoch.
-    renew_at: Duration,
-    not_after: Duration,
+    schedule: Schedule,
+    /// Acceptable under the bundle in force.
+    good: bool,
 }
 
 impl Renewal {
     /// Never returns.
     pub async fn run(mut self) {
-        let mut held = self.first().await;
-        let (mut insist_on_token, mut unreachable) = (false, 0);
-        loop {
-            let trusted = self.until(&mut held).await;
-            if !trusted || unreachable >= UNREACHABLE {
-                // Whoever does not accept our certificate at all may accept a token from somebody without one.
-                (insist_on_token, unreachable) = (true, 0);
-                self.publish.send_replace(None);
+        let steps = Steps::new(self.wall.now(), self.wall.boot());
+        let calm = Calm::default();
+        let mut state = State { held: None, calm, steps, insist_on_token: false, unreachable: 0, complained: None };
+        match &self.source {
+            Source::ControlPlane(asker) => {
+                let asker = asker.clone();
+                telemetry::debug!("asking for a certificate for {}", self.own.identity);
+                loop {
+                    self.ask(&asker, &mut state).await;
+                }
             }
-            let with_certificate = !insist_on_token && self.wall.now() < held.not_after;
-            match self.obtain(with_certificate).await {
-                Ok(new) => {
-                    (held, insist_on_token, unreachable) = (new, false, 0);
-                    self.pauses.reset();
-                }
-                Err(failure) => {
-                    self.registry.identity.failed();
-                    let left = held.not_after.saturating_sub(self.wall.now());
-                    telemetry::warn!("the certificate was not renewed ({} s left): {failure}", left.as_secs());
-                    let connected = matches!(self.channel.link(), Link::Up(up) if up.own);
-                    unreachable = if connected || !with_certificate { 0 } else { unreachable + 1 };
-                    held.renew_at = Duration::ZERO;
-                    if with_certificate && failure.refused {
-                        insist_on_token = true;
-                    } else {
-                        sleep(self.pauses.pause(chance())).await;
-                    }
-                }
+            Source::Spire(svids) => {
+                let svids = svids.clone();
+                self.follow(svids, &mut state).await;
             }
         }
     }
 
-    async fn first(&mut self) -> Held {
-        let mut complained = Instant::now();
-        telemetry::debug!("asking for a certificate for {}", self.own.identity);
-        loop {
-            match self.obtain(false).await {
-                Ok(held) => {
-                    telemetry::info!("certified as {}", self.own.identity);
-                    self.pauses.reset();
-                    return held;
+    /// Waits until a certificate is wanted, asks for it, and rests after a failure.
+    async fn ask(&mut self, asker: &Asker, state: &mut State) {
+        self.until_due(state).await;
+        if state.unreachable >= UNREACHABLE {
+            // Whoever does not accept our certificate at all may accept a token from somebody without one.
+            (state.insist_on_token, state.unreachable) = (true, 0);
+            self.publish.send_replace(None);
+        }
+        let valid = state.held.as_ref().is_some_and(|held| held.good && self.wall.now() < held.schedule.not_after);
+        let with_certificate = valid && !state.insist_on_token;
+        let answer = self.meanwhile(state, asker.obtain(&self.own.clone(), with_certificate)).await;
+        match answer.and_then(|issued| self.take(state, issued).map_err(Failure::from)) {
+            Ok(()) => self.content(state),
+            Err(failure) => {
+                let connected = matches!(asker.channel.link(), Link::Up(up) if up.own);
+                state.unreachable = if connected || !with_certificate { 0 } else { state.unreachable + 1 };
+                self.failed(state, &failure);
+                if with_certificate && failure.refused {
+                    state.insist_on_token = true;
+                    return;
                 }
-                Err(failure) => {
-                    self.registry.identity.failed();
-                    if failure.refused || complained.elapsed() >= COMPLAIN {
-                        complained = Instant::now();
-                        telemetry::warn!("still waiting for a certificate for {}: {failure}", self.own.identity);
-                    } else {
-                        telemetry::debug!("no certificate yet: {failure}");
-                    }
-                    sleep(self.pauses.pause(chance())).await;
-                    self.refresh_anchors();
+                if failure.skewed {
+                    state.calm.skewed(self.wall.boot());
                 }
+                let pause = self.pauses.pause(chance());
+                self.rest(state, pause).await;
             }
         }
     }
 
-    /// Sleeps until the certificate should be renewed; meanwhile follows the anchors' file. False: our certificate
-    /// does not chain to the anchors any more.
-    async fn until(&mut self, held: &mut Held) -> bool {
-        loop {
-            if self.refresh_anchors() && self.install(&held.issued).is_err() {
-                telemetry::warn!("our certificate does not chain to the new trust anchors; asking for another");
-                held.renew_at = Duration::ZERO;
-                return false;
-            }
-            let now = self.wall.now();
-            if now >= held.renew_at {
-                return true;
-            }
-            let due = Instant::now() + held.renew_at.saturating_sub(now);
-            sleep_until(due.min(self.beat.next())).await;
+    /// There is a new certificate. One that is not yet under the active anchor is replaced soon.
+    fn content(&mut self, state: &mut State) {
+        (state.insist_on_token, state.unreachable, state.complained) = (false, 0, None);
+        let Some(held) = state.held.as_mut() else { return };
+        if held.schedule.lags() {
+            held.schedule.sooner(self.wall.now(), self.pauses.pause(chance()));
+        } else {
+            self.pauses.reset();
         }
     }
 
-    /// True when they changed.
-    fn refresh_anchors(&mut self) -> bool {
-        match self.bundle.refresh() {
-            Ok(false) => false,
-            Ok(true) => {
-                telemetry::info!("trust anchors changed: generation {}", self.bundle.trust.generation);
-                self.trust.send_replace(self.bundle.trust.clone());
-                true
+    fn failed(&self, state: &mut State, failure: &Failure) {
+        self.registry.identity.failed();
+        let left = state.held.as_ref().filter(|held| held.good).map(|held| held.schedule.not_after);
+        let left = left.map(|not_after| not_after.saturating_sub(self.wall.now())).filter(|left| !left.is_zero());
+        let due = state.complained.is_none_or(|at| at.elapsed() >= COMPLAIN);
+        let first = state.held.is_none() && state.complained.is_none() && !failure.refused && !failure.skewed;
+        if first {
+            // The control plane may be just about to start.
+            state.complained = Some(Instant::now());
+            telemetry::debug!("no certificate yet: {failure}");
+        } else if due {
+            state.complained = Some(Instant::now());
+            match left {
+                Some(left) => telemetry::warn!("the certificate was not renewed ({} left): {failure}", words(left)),
+                None => telemetry::warn!("still waiting for a certificate for {}: {failure}", self.own.identity),
+            }
+        } else {
+            telemetry::debug!("the certificate was not renewed: {failure}");
+        }
+    }
+
+    /// Certificates of SPIRE's, as they come.
+    async fn follow(&mut self, mut svids: watch::Receiver<Option<Arc<Svid>>>, state: &mut State) {
+        loop {
+            let svid = svids.borrow_and_update().clone();
+            if let Some(svid) = svid {
+                let beside = self.bundle.beside(svid.bundle.clone());
+                match beside.and_then(|_| self.take(state, svid.issued.clone())) {
+                    Ok(()) => {}
+                    Err(error) => self.failed(state, &Failure::from(error)),
+                }
+            }
+            let changed = async {
+                if svids.changed().await.is_err() {
+                    std::future::pending::<()>().await;
+                }
+            };
+            self.meanwhile(state, changed).await;
+        }
+    }
+
+    /// Returns when the time for another certificate has come; at once while there is none.
+    async fn until_due(&mut self, state: &mut State) {
+        loop {
+            self.look(state);
+            let wait = self.wait(state);
+            if wait.is_zero() {
+                return;
+            }
+            self.rest_once(wait).await;
+        }
+    }
+
+    fn wait(&self, state: &State) -> Duration {
+        let planned = state.held.as_ref().map_or(Duration::ZERO, |held| held.schedule.wait(self.wall.now()));
+        planned.max(state.calm.wait(self.wall.boot()))
+    }
+
+    /// Does `work`, and adopts what is news meanwhile: neither waits for the other.
+    async fn meanwhile<T>(&mut self, state: &mut State, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            self.look(state);
+            tokio::select! {
+                done = &mut work => return done,
+                () = self.rest_once(Duration::MAX) => {}
+            }
+        }
+    }
+
+    /// At least `pause`, unless the clock is set or trust is another: what failed may go well then.
+    async fn rest(&mut self, state: &mut State, pause: Duration) {
+        let before = (*self.sets.borrow(), self.bundle.trust.generation);
+        let until = Instant::now() + pause;
+        while Instant::now() < until && (*self.sets.borrow(), self.bundle.trust.generation) == before {
+            self.rest_once(until.saturating_duration_since(Instant::now())).await;
+            self.look(state);
+        }
+    }
+
+    /// Until something may have happened, at most `limit` and a beat.
+    async fn rest_once(&mut self, limit: Duration) {
+        let look = self.beat.next();
+        let until = Instant::now().checked_add(limit).map_or(look, |end| end.min(look));
+        tokio::select! {
+            () = sleep_until(until) => {}
+            Ok(()) = self.told.changed() => {}
+            Ok(()) = self.sets.changed() => {}
+        }
+    }
+
+    /// Looks at the clock, at the anchors' file and at what the control plane said.
+    fn look(&mut self, state: &mut State) {
+        if let Some(step) = state.steps.look(self.wall.now(), self.wall.boot()) {
+            let (length, way) = match step {
+                Step::Ahead(length) => (length, "ahead"),
+                Step::Back(length) => (length, "back"),
+            };
+            telemetry::info!("the clock was set {way} by {}", words(length));
+            state.calm.clock_was_set(self.wall.boot(), chance());
+            if let Some(held) = state.held.as_mut() {
+                held.schedule.renew_at = Duration::ZERO;
+            }
+            // What failed by the old clock is tried again.
+            self.pauses.reset();
+        }
+        if self.refresh() {
+            self.trust.send_replace(self.bundle.trust.clone());
+            telemetry::info!("trust is of generation {} now", self.bundle.trust.generation);
+            self.adopt(state);
+        }
+    }
+
+    /// True when the bundle in force is another one.
+    fn refresh(&mut self) -> bool {
+        let told = self.told.borrow_and_update().clone();
+        let streamed = told.map_or(Ok(false), |told| self.bundle.offer(&told));
+        let read = self.bundle.refresh();
+        let mut changed = false;
+        for result in [streamed, read] {
+            match result {
+                Ok(new) => changed |= new,
+                Err(error) => telemetry::warn!("the trust anchors stay as they are: {error}"),
+            }
+        }
+        changed
+    }
+
+    /// The certificate we have, under a new bundle: new verifiers, or none at all.
+    fn adopt(&mut self, state: &mut State) {
+        let Some(held) = state.held.as_mut() else { return };
+        match self.make(&held.issued) {
+            Ok(made) => {
+                let (active, within) = (made.trust.active, made.trust.renew_within);
+                held.schedule.chains_to(made.anchor_sha256);
+                held.schedule.follow(active, within, self.wall.now(), chance());
+                if !std::mem::replace(&mut held.good, true) {
+                    state.insist_on_token = false;
+                }
+                self.publish.send_replace(Some(Arc::new(made)));
             }
             Err(error) => {
-                telemetry::warn!("the trust anchors stay as they are: {error}");
-                false
+                let generation = self.bundle.trust.generation;
+                telemetry::warn!("no connections until there is another certificate (trust {generation}): {error}");
+                (held.good, held.schedule.renew_at, state.insist_on_token) = (false, Duration::ZERO, true);
+                self.publish.send_replace(None);
+                self.withdrawn.send_replace(Some(self.bundle.trust.clone()));
             }
         }
     }
 
-    async fn obtain(&mut self, with_certificate: bool) -> Result<Held, Failure> {
-        let request = self.request()?;
-        let up = self.channel.up(false).await?;
+    fn make(&self, issued: &Issued) -> Result<Credentials, Error> {
+        credentials(&self.own, issued, &self.bundle.trust, UnixTime::since_unix_epoch(self.wall.now()))
+    }
+
+    /// Checks a certificate, makes it the one in force, and plans the next.
+    fn take(&mut self, state: &mut State, issued: Issued) -> Result<(), Error> {
+        let made = self.make(&issued)?;
+        let now = self.wall.now();
+        let not_after = Duration::from_secs(made.not_after);
+        let mut schedule = Schedule::new(now, not_after, made.anchor_sha256, &self.settings, chance());
+        schedule.follow(made.trust.active, made.trust.renew_within, now, chance());
+        if state.held.is_none() {
+            telemetry::info!("certified as {}", self.own.identity);
+        }
+        self.registry.identity.refreshed(now.as_secs(), made.not_after);
+        state.held = Some(Held { issued, schedule, good: true });
+        self.publish.send_replace(Some(Arc::new(made)));
+        Ok(())
+    }
+}
+
+impl Asker {
+    async fn obtain(&self, own: &Own, with_certificate: bool) -> Result<Issued, Failure> {
+        let request = match &self.settings.dir {
+            Some(dir) => Request::from_dir(dir)?,
+            None => Request::fresh(&own.identity)?,
+        };
+        let mut channel = self.channel.clone();
+        let up = channel.up(false).await?;
         let token = if with_certificate && up.mutual && self.settings.token == Token::Launcher {
             Vec::new()
         } else {
             self.token().await?
         };
-        let answer = self.certify(&up, &request, token).await?;
+        let answer = self.certify(own, &up, &request, token).await.inspect_err(|status| {
+            if matches!(status.code, Code::Unavailable | Code::DeadlineExceeded | Code::Internal) {
+                channel.avoid(&up);
+            }
+        })?;
         let chain = std::iter::once(answer.leaf_certificate).chain(answer.intermediate_certificates);
         let chain: Vec<_> = chain.take(MAX_CHAIN).map(CertificateDer::from).collect();
-        self.install(&Issued { chain, key: request.key }).map_err(Failure::from)
-    }
-
-    fn request(&self) -> Result<Request, Error> {
-        match &self.settings.dir {
-            Some(dir) => Request::from_dir(dir),
-            None => Request::fresh(&self.own.identity),
-        }
+        Ok(Issued { chain, key: request.key })
     }
 
     async fn token(&self) -> Result<Vec<u8>, Error> {
@@ -183,33 +359,14 @@ impl Renewal {
         }
     }
 
-    async fn certify(&self, up: &Up, request: &Request, token: Vec<u8>) -> Result<CertifyResponse, Status> {
+    async fn certify(&self, own: &Own, up: &Up, request: &Request, token: Vec<u8>) -> Result<CertifyResponse, Status> {
         let message = CertifyRequest {
-            identity: self.own.identity.to_string(),
+            identity: own.identity.to_string(),
             token,
             certificate_signing_request: request.csr.clone(),
         };
         self.channel.unary(up, wire::method::IDENTITY_CERTIFY, &message, CERTIFY_TIMEOUT).await
     }
-
-    /// Checks a certificate, makes it the one in force, and says when to renew it.
-    fn install(&self, issued: &Issued) -> Result<Held, Error> {
-        let now = self.wall.now();
-        let made = credentials(&self.own, issued, &self.bundle.trust, UnixTime::since_unix_epoch(now))?;
-        let leaf = issued.chain.first().and_then(certificate::leaf).ok_or_else(|| broken("no certificate"))?;
-        let not_after = Duration::from_secs(leaf.not_after);
-        self.registry.identity.refreshed(now.as_secs(), leaf.not_after);
-        self.publish.send_replace(Some(Arc::new(made)));
-        let wait = renewal_after(not_after.saturating_sub(now), &self.settings, chance());
-        Ok(Held { issued: issued.clone(), renew_at: now + wait, not_after })
-    }
-}
-
-/// Half of what is left, ± 10 % of it, within the clamp; a life too short for the clamp ignores its lower end.
-fn renewal_after(left: Duration, settings: &IdentitySettings, chance: f64) -> Duration {
-    let wait = left.mul_f64(0.4 + 0.2 * chance);
-    let least = if left < SHORT_LIFE { Duration::ZERO } else { settings.min_refresh };
-    wait.max(least).min(settings.max_refresh.max(least))
 }
 
 /// Why no certificate was obtained.
@@ -217,6 +374,8 @@ struct Failure {
     text: String,
     /// The control plane understood, and said no.
     refused: bool,
+    /// The answer cannot be used because clocks disagree.
+    skewed: bool,
 }
 
 impl std::fmt::Display for Failure {
@@ -227,7 +386,7 @@ impl std::fmt::Display for Failure {
 
 impl From<Error> for Failure {
     fn from(error: Error) -> Failure {
-        Failure { text: error.to_string(), refused: false }
+        Failure { text: error.to_string(), refused: false, skewed: error.skewed }
     }
 }
 
@@ -237,35 +396,6 @@ impl From<Status> for Failure {
             status.code,
             Code::Unauthenticated | Code::PermissionDenied | Code::FailedPrecondition | Code::InvalidArgument
         );
-        Failure { text: status.to_string(), refused }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings() -> IdentitySettings {
-        IdentitySettings {
-            name: crate::testing::identity("web"),
-            server_name: "web".into(),
-            anchors: settings::Anchors::Pem(String::new()),
-            dir: None,
-            token: Token::None,
-            min_refresh: Duration::from_secs(10),
-            max_refresh: Duration::from_secs(86_400),
-        }
-    }
-
-    #[test]
-    fn renewal_is_at_half_of_the_life_within_a_tenth_and_within_the_clamp() {
-        let after = |left, chance| renewal_after(Duration::from_secs(left), &settings(), chance).as_secs_f64();
-        assert_eq!(after(1000, 0.0), 400.0);
-        assert_eq!(after(1000, 0.5), 500.0);
-        assert!(after(1000, 0.999) < 600.0);
-        assert_eq!(after(10 * 86_400, 0.5), 86_400.0);
-        assert_eq!(after(31, 0.0), 12.4);
-        assert_eq!(after(4, 0.5), 2.0);
-        assert_eq!(after(0, 0.5), 0.0);
+        Failure { text: status.to_string(), refused, skewed: false }
     }
 }

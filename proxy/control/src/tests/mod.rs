@@ -127,11 +127,18 @@ impl Sidecar {
 
     /// Plays the launcher until the first certificate is there.
     pub async fn certified(&mut self) -> Arc<crate::handover::Credentials> {
+        let credentials = async {
+            loop {
+                match self.news.recv().await {
+                    Some(News::Credentials(credentials)) => return credentials,
+                    // What we had is worth nothing; what comes next is what is waited for.
+                    Some(News::Withdrawn(_)) => {}
+                    other => panic!("{other:?}"),
+                }
+            }
+        };
         tokio::select! {
-            news = self.news.recv() => match news {
-                Some(News::Credentials(credentials)) => credentials,
-                other => panic!("{other:?}"),
-            },
+            credentials = credentials => credentials,
             () = self.launcher.give_tokens() => panic!("the launcher's line ended"),
         }
     }
