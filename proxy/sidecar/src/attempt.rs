@@ -142,12 +142,13 @@ impl Engine {
             head.authority = authority.as_bytes();
         }
         let original = if over_http2 && mesh { translate::orig_proto(&head) } else { None };
-        let mut extra: [Field<'_>; 3] = Default::default();
+        let mut extra: [Field<'_>; 4] = Default::default();
         let mut count = 0;
         for (name, value) in [
             (translate::ORIG_PROTO, original),
             (&b"l5d-client-id"[..], side.client_id().map(|identity| identity.as_str().as_bytes())),
             (&b"l5d-client-address"[..], side.client_address().map(str::as_bytes)),
+            (&b"gossamer-client-serial"[..], side.client_serial().map(str::as_bytes)),
         ] {
             if let Some(value) = value {
                 extra[count] = (name, value);

@@ -1,6 +1,9 @@
 //! One socket of the loop: its bytes in both directions, its TLS, and the driver that understands them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
+
+use control::identity::Trust;
 
 use crate::arena::Id;
 use crate::drive::Driver;
@@ -39,6 +42,8 @@ pub struct Conn {
 /// TLS and the ciphertext around it.
 pub struct Secure {
     pub session: Box<dyn Tls>,
+    /// The generation of trust under which the peer was believed, or was found good since.
+    pub trust: Arc<Trust>,
     /// The beginning of a record.
     pub received: Bytes,
     /// Records that the socket did not take yet.
@@ -89,13 +94,9 @@ impl Conn {
         }
     }
 
-    pub fn secured(mut self, session: Box<dyn Tls>) -> Conn {
-        self.secure(session);
-        self
-    }
-
-    pub fn secure(&mut self, session: Box<dyn Tls>) {
-        self.tls = Some(Box::new(Secure { session, received: Bytes::default(), sealed: Bytes::default() }));
+    /// `trust`: what the session's configuration verifies against.
+    pub fn secure(&mut self, session: Box<dyn Tls>, trust: Arc<Trust>) {
+        self.tls = Some(Box::new(Secure { session, received: Bytes::default(), sealed: Bytes::default(), trust }));
     }
 
     pub fn peer_address(&self) -> Option<SocketAddr> {

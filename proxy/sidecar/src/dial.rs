@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use codec::transport_header::{self, Session};
 use control::handover::Alpn;
+use control::identity::Trust;
 use rules::endpoint::ServerTls;
 use telemetry::{Author, Edge, Reason};
 
@@ -60,8 +61,8 @@ impl Engine {
         socket.keepalive(side.connect_keepalive.or(idle), side.connect_user_timeout.or(unacknowledged));
         let mut conn = Conn::new(socket, Phase::Connecting, Driver::Linger);
         let author = if secure.is_some() { Author::Outbound } else { Author::Application };
-        if let Some(secure) = secure {
-            conn.secure(secure);
+        if let Some((tls, trust)) = secure {
+            conn.secure(tls, trust);
             if let Some(port) = port {
                 let header = transport_header::Header { port, name: "", session };
                 transport_header::write(conn.output.buffer(&mut self.pool), &header);
@@ -70,13 +71,14 @@ impl Engine {
         Ok(Dialled { conn, timeout: side.connect_timeout, lease: None, author, edge: None })
     }
 
-    fn client_tls(&self, tls: &ServerTls, port: Option<u16>) -> Result<Box<dyn crate::tls::Tls>, Cause> {
+    fn client_tls(&self, tls: &ServerTls, port: Option<u16>) -> Result<(Box<dyn crate::tls::Tls>, Arc<Trust>), Cause> {
         let Some(credentials) = &self.credentials else {
-            return Err(Cause::new(Reason::Tls, "no certificate yet"));
+            return Err(Cause::new(Reason::Tls, "no valid certificate of our own"));
         };
         let alpn = if port.is_some() { Alpn::TransportHeader } else { Alpn::None };
         let config = credentials.client.expecting(&tls.identity, alpn);
-        tls::client(config, &tls.server_name).map_err(|error| Cause::new(Reason::Tls, error))
+        let session = tls::client(config, &tls.server_name).map_err(|error| Cause::new(Reason::Tls, error))?;
+        Ok((session, credentials.trust.clone()))
     }
 
     /// Begins to connect to a port of the host's loopback.

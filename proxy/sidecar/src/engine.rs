@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use control::handover::{Ask, Credentials, News};
 use mio::{Events, Poll, Registry, Token, Waker};
+use rules::identity::Identity;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::accept::Listeners;
@@ -26,6 +27,7 @@ use crate::inbound::Ports;
 use crate::options::Options;
 use crate::outbound::{DestId, Destinations};
 use crate::pool::Pool;
+use crate::trust::Believed;
 use crate::upstream::Upstreams;
 use crate::wheel::{self, Wheel};
 
@@ -97,7 +99,11 @@ pub struct Engine {
 
     pub options: Options,
     pub metrics: Arc<telemetry::Registry>,
+    /// `None` while there is no certificate that others would believe: no TLS begins.
     pub credentials: Option<Arc<Credentials>>,
+    /// Whom we are, once we have proven it.
+    pub identity: Option<Identity>,
+    pub trust: Believed,
     asks: UnboundedSender<Ask>,
     news: Receiver<News>,
 
@@ -142,6 +148,8 @@ impl Engine {
             options,
             metrics: wiring.metrics,
             credentials: None,
+            identity: None,
+            trust: Believed::default(),
             asks: wiring.asks,
             news: wiring.news,
             listeners,
@@ -241,6 +249,7 @@ impl Engine {
         while let Ok(news) = self.news.try_recv() {
             match news {
                 News::Credentials(credentials) => self.renewed(credentials),
+                News::Withdrawn(trust) => self.withdrawn(trust),
                 News::Outbound(address, policy) => self.outbound_news(address, policy),
                 News::Endpoints(authority, endpoints) => self.endpoint_news(&authority, endpoints),
                 News::Inbound(port, policy) => self.inbound_news(port, policy),
@@ -248,16 +257,6 @@ impl Engine {
                 News::Drain => self.begin_drain(),
             }
             self.work();
-        }
-    }
-
-    fn renewed(&mut self, credentials: Arc<Credentials>) {
-        let first = self.credentials.replace(credentials).is_none();
-        if first {
-            self.open_listeners();
-            self.ask(Ask::Listening);
-        } else {
-            self.retire_links();
         }
     }
 

@@ -67,6 +67,8 @@ impl Failure {
         match self.cause.reason {
             Reason::BadPath | Reason::BadRequest => 400,
             Reason::Unauthorized | Reason::Forbidden => 403,
+            // To the caller whose own certificate it is; a server's is nothing its caller can help.
+            Reason::Revoked if self.author == Author::Inbound => 403,
             Reason::NoRoute => 404,
             Reason::DetectTimeout => 408,
             Reason::RateLimited => 429,
@@ -88,6 +90,7 @@ impl Failure {
             Reason::BadPath | Reason::Unsupported => 12,
             Reason::BadRequest => 13,
             Reason::Unauthorized | Reason::Forbidden => 7,
+            Reason::Revoked if self.author == Author::Inbound => 7,
             Reason::NoRoute => 5,
             Reason::RateLimited | Reason::TooLarge => 8,
             Reason::InvalidPolicy => 13,

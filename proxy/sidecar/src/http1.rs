@@ -45,6 +45,8 @@ pub struct Client {
     tunnel: bool,
     /// It has carried an exchange before, so the server may have closed it meanwhile.
     pub reused: bool,
+    /// It is not kept for another exchange.
+    leaving: bool,
 }
 
 impl Server {
@@ -69,6 +71,11 @@ impl Server {
 }
 
 impl Client {
+    /// The exchange in progress is the last.
+    pub fn leave(&mut self) {
+        self.leaving = true;
+    }
+
     pub fn driver(upstream: UpstreamId, exchange: ExchangeId) -> Driver {
         Driver::Http1Client(Box::new(Client {
             reader: Reader::responses(),
@@ -78,6 +85,7 @@ impl Client {
             persistent: true,
             tunnel: false,
             reused: false,
+            leaving: false,
         }))
     }
 }

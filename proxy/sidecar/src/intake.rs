@@ -11,6 +11,7 @@ use std::time::Duration;
 use codec::detect::{Detected, detect};
 use codec::tls::{Peek, peek_client_hello};
 use codec::transport_header::{self, Session};
+use control::identity::peer_serial;
 use rules::inbound::{self, Client, ClientTls};
 use rules::outbound;
 use telemetry::Reason;
@@ -100,7 +101,7 @@ pub fn secure(engine: &mut Engine, id: ConnId) {
     engine.set_deadline(id, engine.options.inbound_side.detect_timeout);
     match tls::server(credentials.server.clone()) {
         Ok(session) => {
-            engine.begin_tls(id, session);
+            engine.begin_tls(id, session, credentials.trust.clone());
             engine.later(Task::Resume(id));
         }
         Err(error) => engine.fail(id, Cause::new(Reason::Tls, error)),
@@ -112,6 +113,8 @@ pub fn ready(engine: &mut Engine, id: ConnId) {
     let Some(conn) = engine.conns.get(id) else { return };
     let Some(secure) = conn.tls.as_ref() else { return };
     let identity = secure.session.peer();
+    let visits = matches!(&conn.driver, Driver::Intake(intake) if intake.way == Way::Front && identity.is_some());
+    let serial = if visits { peer_serial(secure.session.chain()).map(|serial| hex(&serial)) } else { None };
     let announced = secure.session.alpn() == Some(tls::TRANSPORT_ALPN);
     let timeout = engine.options.inbound_side.detect_timeout;
     let Some(intake) = get(engine, id) else { return };
@@ -128,7 +131,7 @@ pub fn ready(engine: &mut Engine, id: ConnId) {
         Way::Front => {
             intake.step = Step::Detect;
             let address = intake.peer.ip().to_string();
-            intake.side = Some(Side::Front(Rc::new(Visitor { identity, address })));
+            intake.side = Some(Side::Front(Rc::new(Visitor { identity, address, serial })));
             engine.set_deadline(id, timeout);
         }
         _ => {
@@ -136,6 +139,10 @@ pub fn ready(engine: &mut Engine, id: ConnId) {
             ask_inbound(engine, id);
         }
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Bytes of an undecided connection: looked at, and left for the driver that will know them.
@@ -162,7 +169,7 @@ pub fn data(engine: &mut Engine, id: ConnId, bytes: &[u8]) -> usize {
 }
 
 fn peek(engine: &mut Engine, id: ConnId, bytes: &[u8]) {
-    let own = engine.credentials.as_ref().map(|credentials| credentials.identity.clone());
+    let own = engine.identity.clone();
     let Some(intake) = get(engine, id) else { return };
     match peek_client_hello(bytes) {
         Peek::More => {}

@@ -6,7 +6,9 @@
 //! is made once, for both directions.
 
 use std::io::ErrorKind;
+use std::sync::Arc;
 
+use control::identity::Trust;
 use telemetry::Reason;
 
 use crate::conn::{Conn, ConnId, Phase};
@@ -115,9 +117,9 @@ impl Engine {
     }
 
     /// Puts TLS under an open connection, whose input so far is the beginning of the handshake.
-    pub fn begin_tls(&mut self, id: ConnId, session: Box<dyn crate::tls::Tls>) {
+    pub fn begin_tls(&mut self, id: ConnId, session: Box<dyn crate::tls::Tls>, trust: Arc<Trust>) {
         let Some(conn) = self.conns.get_mut(id) else { return };
-        conn.secure(session);
+        conn.secure(session, trust);
         conn.phase = Phase::Handshaking;
         let mut input = std::mem::take(&mut conn.input);
         let count = input.len().min(SCRATCH);
@@ -222,7 +224,10 @@ impl Engine {
         let Some(conn) = self.conns.get_mut(id) else { return };
         if conn.phase == Phase::Handshaking {
             conn.phase = Phase::Open;
-            drive::ready(self, id);
+            // Trust may have changed since the handshake began.
+            if self.is_still_believed(id) {
+                drive::ready(self, id);
+            }
         }
     }
 

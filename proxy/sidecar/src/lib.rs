@@ -4,7 +4,8 @@
 //! Reading order: [`start`] (the composition root), [`engine`] (the loop), [`accept`] and [`intake`] (who comes, and for
 //! what), [`opaque`] (bytes), [`http1`], [`http2`], [`exchange`] (requests), [`plan`] (what becomes of them), [`attempt`]
 //! (how they get somewhere), [`flow`] (their bodies), [`answer`] (responses), [`upstream`] and [`dial`] (connections we
-//! open), [`io`] and [`output`] (sockets and TLS below all of it).
+//! open), [`io`] and [`output`] (sockets and TLS below all of it), [`trust`] (what
+//! becomes of connections when trust moves).
 
 pub mod accept;
 pub mod answer;
@@ -36,5 +37,6 @@ pub mod side;
 pub mod socket;
 pub mod start;
 pub mod tls;
+pub mod trust;
 pub mod upstream;
 pub mod wheel;

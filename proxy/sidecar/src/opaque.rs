@@ -235,8 +235,12 @@ pub fn failed(engine: &mut Engine, id: ConnId, cause: &Cause) {
         return engine.later(if again { Task::Retry(Waiter::Conn(peer)) } else { Task::Reset(peer) });
     }
     opaque.broken = true;
-    if let (Half::Dialled { author, .. }, Some(edge)) = (&opaque.half, &opaque.edge) {
-        edge.failure(*author, cause.reason);
+    match (&opaque.half, &opaque.edge) {
+        (Half::Dialled { author, .. }, Some(edge)) => edge.failure(*author, cause.reason),
+        (Half::Accepted { side, .. }, Some(edge)) if cause.reason == Reason::Revoked => {
+            edge.failure(side.author(), cause.reason);
+        }
+        _ => {}
     }
     if let Some(other) = get(engine, peer) {
         other.broken = true;

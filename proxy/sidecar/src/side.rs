@@ -31,6 +31,8 @@ pub struct Visitor {
     pub identity: Option<Identity>,
     /// Where the connection comes from, as the control plane is told it.
     pub address: String,
+    /// Of its certificate, in lower-case hexadecimal digits.
+    pub serial: Option<String>,
 }
 
 /// The outbound side of one connection.
@@ -139,6 +141,16 @@ impl Side {
     pub fn client_address(&self) -> Option<&str> {
         match self {
             Side::Front(visitor) => Some(&visitor.address),
+            Side::Outbound(_) | Side::Inbound(_) => None,
+        }
+    }
+}
+
+impl Side {
+    /// What the control plane is told of its caller's certificate.
+    pub fn client_serial(&self) -> Option<&str> {
+        match self {
+            Side::Front(visitor) => visitor.serial.as_deref(),
             Side::Outbound(_) | Side::Inbound(_) => None,
         }
     }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use control::identity::Peer;
 use rules::identity::Identity;
 use rustls::client::{ClientConnectionData, UnbufferedClientConnection};
 use rustls::pki_types::{CertificateDer, ServerName};
@@ -47,6 +48,12 @@ pub trait Tls {
     /// The peer's certificate name, verified by the configuration. `None` when it sent no certificate.
     fn peer(&self) -> Option<Identity>;
 
+    /// What the peer showed, leaf first; empty when it sent no certificate.
+    fn chain(&self) -> &[CertificateDer<'static>];
+
+    /// Which of the two the peer is.
+    fn kind(&self) -> Peer;
+
     fn alpn(&self) -> Option<&[u8]>;
 }
 
@@ -71,11 +78,13 @@ struct Session<C> {
 /// rustls defines record processing once per role; this joins the two.
 trait Role: std::ops::DerefMut<Target = UnbufferedConnectionCommon<Self::Data>> {
     type Data;
+    const PEER: Peer;
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data>;
 }
 
 impl Role for UnbufferedClientConnection {
     type Data = ClientConnectionData;
+    const PEER: Peer = Peer::Server;
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(input)
     }
@@ -83,6 +92,7 @@ impl Role for UnbufferedClientConnection {
 
 impl Role for UnbufferedServerConnection {
     type Data = ServerConnectionData;
+    const PEER: Peer = Peer::Client;
     fn process<'c, 'i>(&'c mut self, input: &'i mut [u8]) -> UnbufferedStatus<'c, 'i, Self::Data> {
         self.process_tls_records(input)
     }
@@ -163,6 +173,14 @@ impl<C: Role> Tls for Session<C> {
 
     fn peer(&self) -> Option<Identity> {
         self.rustls.peer_certificates()?.first().and_then(identity)
+    }
+
+    fn chain(&self) -> &[CertificateDer<'static>] {
+        self.rustls.peer_certificates().unwrap_or_default()
+    }
+
+    fn kind(&self) -> Peer {
+        C::PEER
     }
 
     fn alpn(&self) -> Option<&[u8]> {

@@ -120,6 +120,8 @@ reasons! {
     Unsupported = 30 "unsupported",
     /// The caller went away.
     Cancelled = 31 "cancelled",
+    /// The certificate of the other end was taken back.
+    Revoked = 32 "revoked",
 }
 
 impl Reason {

@@ -104,7 +104,8 @@ impl Engine {
         let Some(client) = client(self, id) else { return };
         client.current = None;
         client.reused = true;
-        let whole = reusable && client.persistent && client.reader.state() == State::Done && !client.tunnel;
+        let whole =
+            reusable && client.persistent && !client.leaving && client.reader.state() == State::Done && !client.tunnel;
         let upstream = client.upstream;
         if whole { self.give_back(id, upstream) } else { self.close_when_written(id) }
     }
