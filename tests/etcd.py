@@ -62,7 +62,7 @@ class Member:
     def __init__(self, cluster: Cluster, number: int) -> None:
         self._cluster = cluster
         self.name = f"m{number}"
-        self.port, self.peer_port = _free_port(), _free_port()
+        self.port, self.peer_port = free_port(), free_port()
         self.process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -177,7 +177,7 @@ def _accepts(port: int) -> bool:
     return True
 
 
-def _free_port() -> int:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -23,6 +23,8 @@ from gossamer.standalone.sealed import SharedKeys
 PREFIX = "replicas/"
 # How often files are compared with what is shared.
 LOOK = 1.0
+# A sidecar takes no more addresses of a control plane.
+MOST_FRONTS = 16
 
 Heard = Callable[[str, bytes | None, int], None]
 """(key, value or None, version) of an entry that another replica changed."""
@@ -76,7 +78,7 @@ class Replicas:
     def fronts(self, own: str) -> str:
         """Where sidecars find a control plane, `A:P` or `A:P,tls:B:P`: this machine's first."""
         others = [json.loads(entry.value)["front"] for entry in self._opened.store.scan(PREFIX)]
-        return ",tls:".join(dict.fromkeys([own, *others]))
+        return ",tls:".join([*dict.fromkeys([own, *others])][:MOST_FRONTS])
 
     def on(self, prefix: str, heard: Heard) -> None:
         self._listeners.append((prefix, heard))
@@ -134,8 +136,11 @@ class Replicas:
                     self._hear(heard, one)
 
     def _hear(self, heard: Heard, one: News) -> None:
+        # What is there by now, so that nobody goes back to what he has himself changed since.
+        entry = self._opened.store.read(one.key)
+        value, version = (entry.value, entry.version) if entry is not None else (None, one.version)
         try:
-            heard(one.key, one.value, one.version)
+            heard(one.key, value, version)
         except (ValueError, KeyError, TypeError) as error:
             # Written by another version of Gossamer: what was before stays.
             _log.warning("%s cannot be understood: %s", one.key, error)

@@ -20,6 +20,9 @@ from gossamer.kit.etcd.wire import Compare, Failed, Put, Unanswered
 # its own leader at the same time, leases begin anew: twice this and an election stay below 15 s (R-15).
 LEASE = 6
 BEAT = 1.5
+RETRY = 0.25
+# Shorter than this it is no outage: a member of etcd ended, another is asked.
+BLIP = 1.0
 # A leader stops writing this long before its lease can have ended elsewhere: clocks run apart, and calls take time.
 MARGIN = 1.0
 # The watch brings a pulse back this often; without one for SILENCE it is taken for dead.
@@ -58,10 +61,10 @@ class Session:
         self._look = threading.Event()
         self._candidate = threading.Event()
         self.well = True
-        """Whether etcd answered last time it was asked."""
+        """Whether etcd answers."""
         self.problem = ""
         self.since = 0.0
-        """When it stopped answering, by `clock`."""
+        """When it stopped answering, by `clock`; 0 while it answers."""
 
     def announce(self, about: Mapping[str, Any], *, candidate: bool) -> None:
         """What others are told of this replica, and whether it may lead."""
@@ -91,18 +94,22 @@ class Session:
                 self._beat()
                 if not self.well:
                     _log.info("the store answers again after %.0f s", self._clock() - self.since)
-                self.well = True
+                self.well, self.since = True, 0.0
             except (Failed, Unanswered) as error:
-                if self.well:
-                    self.since = self._clock()
+                self.since = self.since or self._clock()
+                if self.well and self._clock() - self.since >= BLIP:
                     _log.warning("the store does not answer: %s; what is known goes on being served", error)
-                self.problem, self.well = str(error), False
+                    self.well = False
+                self.problem = str(error)
             if self.leads() != before:
                 _log.info("this replica %s", "leads" if self.leads() else "leads no longer")
                 self._changed()
-            self._look.wait(BEAT)
+            self._look.wait(RETRY if self.since else BEAT)
             self._look.clear()
         self._give_back()
+
+    def close(self) -> None:
+        """By the thread that used it."""
         self._client.close()
 
     def stop(self) -> None:
@@ -118,7 +125,7 @@ class Session:
             self._next_pulse = 0.0
         self._until = asked + left - MARGIN
         if asked >= self._next_pulse:
-            self._client.transact([], [Put(self._pulse, json.dumps(self._about).encode(), self._lease)])
+            self._client.put(self._pulse, json.dumps(self._about).encode(), self._lease)
             self._next_pulse = asked + PULSE
         if self._candidate.is_set():
             self._campaign()

@@ -47,6 +47,7 @@ _log = logging.getLogger("gossamer.store")
 class _Thread(Protocol):
     def run(self) -> None: ...
     def stop(self) -> None: ...
+    def close(self) -> None: ...
 
 
 class EtcdStore:
@@ -62,7 +63,9 @@ class EtcdStore:
         self._died: Exception | None = None
         self.on_death: Callable[[], None] = lambda: None
         """Called, on some thread, when this store cannot go on: `check` says why."""
-        self._writer = Writer(Client(place, PATIENCE), self._system_key(f"mark/{replica}"), os.urandom, random.random)
+        self._mark = self._system_key(f"mark/{replica}")
+        self._writer = Writer(Client(place, PATIENCE), self._mark, os.urandom, random.random)
+        self._writer.stays = self._stays
         keys = (self._system_key(f"alive/{replica}"), self._system_key("leader"))
         self._session = Session(Client(place, PATIENCE), replica, keys, boottime, self._leadership_changed)
         self._watch = _Watch(Client(place, OPEN_PATIENCE), self._root, self._replaced, self._heard)
@@ -74,6 +77,12 @@ class EtcdStore:
             self._watch.read()
         except (Failed, Unanswered) as error:
             raise Unavailable(f"{label}: {error}") from error
+        except Compacted as error:
+            raise Unavailable(f"{label}: it changes faster than it can be read") from error
+        finally:
+            # Each belongs to the thread that uses it from here on.
+            self._writer.close()
+            self._watch.close()
         self._threads = [self._start(one) for one in (self._writer, self._session, self._watch)]
 
     def close(self) -> None:
@@ -112,7 +121,7 @@ class EtcdStore:
             raise Conflict(self._name(done.conflict))
 
     def subscribe(self, listener: Listener) -> None:
-        """Tells of what others wrote, on a thread of the store's own. What this process commits is not told."""
+        """Tells of what others wrote, on a thread of the store's own, and not of what this process commits."""
         self._listeners.append(listener)
 
     def announce(self, about: Mapping[str, Any], *, candidate: bool) -> None:
@@ -166,6 +175,8 @@ class EtcdStore:
 
     def _heard(self, heard: Heard) -> None:
         news: tuple[list[News], list[News]] = ([], [])
+        # A commit moves its replica's mark: whoever made it knows.
+        own = {change.revision for change in heard.changes if change.key == self._mark}
         for change in heard.changes:
             system, key = self._split(change.key)
             news[system].append(News(key, change.item.value if change.item else None, change.revision))
@@ -174,7 +185,17 @@ class EtcdStore:
             self._system.heard(news[True], heard.revision)
         if any(one.key == "leader" and one.value is None for one in news[True]):
             self._session.look()
-        self._tell(new)
+        self._tell([one for one in new if one.version not in own])
+
+    def _stays(self, keys: Sequence[bytes]) -> None:
+        """Listeners were not told of it, as it was this replica's own."""
+        news = []
+        with self._lock:
+            for name in map(self._name, keys):
+                entry = self._entries.read(name)
+                revision = self._entries.revision
+                news.append(News(name, entry.value if entry else None, entry.version if entry else revision))
+        self._tell(news)
 
     def _tell(self, news: Sequence[News]) -> None:
         if news:
@@ -227,6 +248,8 @@ class EtcdStore:
             except Exception as error:  # noqa: BLE001 - a thread that ends must end the process, not be missed
                 self._died = error
                 self.on_death()
+            finally:
+                part.close()
 
         thread = threading.Thread(target=run, name=f"etcd {type(part).__name__}", daemon=True)
         thread.start()
@@ -304,6 +327,10 @@ class _Watch:
         self._revision = 0
         self._stopping = threading.Event()
 
+    def close(self) -> None:
+        """By the thread that used it."""
+        self._client.close()
+
     def read(self) -> None:
         page = self._client.all(self._prefix)
         self._replaced(page.items, page.revision)
@@ -329,7 +356,6 @@ class _Watch:
             except (Failed, Unanswered) as error:
                 _log.debug("the watch ended: %s", error)
                 self._stopping.wait(next(delays))
-        self._client.close()
 
     def stop(self) -> None:
         self._stopping.set()

@@ -88,8 +88,14 @@ class Writer:
         self._jobs: SimpleQueue[Job | None] = SimpleQueue()
         self._stopping = threading.Event()
         self._busy = threading.Event()
+        self.stays: Callable[[Sequence[bytes]], None] = lambda keys: None
+        """Told, on this thread, of changes that were reported as not done, happened, and cannot be undone."""
         self.problem = ""
         """Why etcd did not answer last."""
+
+    def close(self) -> None:
+        """By the thread that used it."""
+        self._client.close()
 
     def open(self) -> None:
         """Takes the mark, so that nothing a predecessor sent may still happen. Raises `Failed` or `Unanswered`."""
@@ -124,7 +130,6 @@ class Writer:
             if isinstance(done, Done) and done.conflict is None:
                 self._undo(job, done.revision)
             self._busy.clear()
-        self._client.close()
 
     def stop(self) -> None:
         self._stopping.set()
@@ -174,6 +179,7 @@ class Writer:
             _log.info("undid a change of %s that was reported as not done", names)
         else:
             _log.warning("a change of %s was reported as not done and stays, others have built on it", names)
+            self.stays([one.key for one in job.changes])
 
     def _before(self, key: bytes, revision: int) -> Item | None:
         for pause in pauses(FIRST_PAUSE, LONGEST_PAUSE, self._chance):
