@@ -280,17 +280,19 @@ def test_a_file_that_is_written_all_the_time_is_read_in_the_end(tmp_path: Path) 
 
 
 def test_an_edit_takes_effect_within_a_second(tmp_path: Path) -> None:
-    async def scene() -> float:
-        watched = Watched(tmp_path)
+    async def scene(folder: Path) -> float:
+        folder.mkdir()
+        watched = Watched(folder)
         watched.source._clock = time.time
         task = asyncio.create_task(watched.source.run(watched.mesh.take))
         await asyncio.sleep(0.1)
         assert watched.mesh.synced
-        write(tmp_path / "a.yaml", server("one"))
+        write(folder / "a.yaml", server("one"))
         began = time.monotonic()
         while not watched.servers:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
         task.cancel()
         return time.monotonic() - began
 
-    assert asyncio.run(scene()) < 0.6
+    # The quickest of three: a busy machine only ever adds.
+    assert min(asyncio.run(scene(tmp_path / name)) for name in "abc") < 1.0
