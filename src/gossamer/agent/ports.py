@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from ipaddress import ip_address
 
 from gossamer.agent.lease import AT_ONCE, Port
 
@@ -46,9 +47,22 @@ def label(text: str) -> tuple[str, str]:
 def publish(text: str, ports: tuple[Port, ...]) -> str:
     """`[ADDR:]PORT` → `ADDR:PORT:TARGET`. It is the port the service offers; without ports, the one listened on."""
     address, _, number = text.rpartition(":")
-    wanted = port_number(number, f"--publish {text}: expected [ADDR:]PORT")
+    what = f"--publish {text}: expected [ADDR:]PORT"
+    wanted = port_number(number, what)
     target = next((one.target for one in ports if wanted in (one.port, one.target)), wanted)
-    return f"{address or '127.0.0.1'}:{wanted}:{target}"
+    address = address or "127.0.0.1"
+    if not _is_address(address):
+        raise InvalidOption(f"{what}, the address as 127.0.0.1 or [::1]")
+    return f"{address}:{wanted}:{target}"
+
+
+def _is_address(text: str) -> bool:
+    """An IPv4 address, or an IPv6 address in brackets: names are not looked up here."""
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    try:
+        return (ip_address(bare).version == 6) == (bare != text)
+    except ValueError:
+        return False
 
 
 def ready(text: str, ports: tuple[Port, ...]) -> str:

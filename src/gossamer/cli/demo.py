@@ -154,7 +154,7 @@ def _say(edges: Sequence[MeshEdge], startup: float | None, live: bool) -> None:
     if not live:
         console = Console(width=None if sys.stdout.isatty() else 140)
         console.print(edges_view(edges, console.width, NAMESPACE))
-    if startup is not None:
+    if startup is not None and not live:
         click.echo(f"First meshed answer {startup:.1f} s after the command.")
     name = own_name()
     click.echo("\nYour own programs, over mutual TLS, in two terminals:\n")

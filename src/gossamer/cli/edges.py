@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from gossamer.pb.v1.admin_pb2 import MeshEdge
 
 
+# How long the control plane remembers rates.
+LONGEST_WINDOW = 60
+
+
 @click.command("edges", cls=Command, short_help="Who talks to whom, and how securely.")
 @namespace_option("Only edges from or to this namespace.")
 @click.option("-w", "--watch", is_flag=True, help="Follow, in a table that is redrawn every second.")
@@ -42,7 +46,12 @@ def looked_back(window: str | None, watch: bool) -> int:
     """Seconds: a minute, or ten seconds for those who watch, unless said otherwise."""
     from gossamer.cli.up import seconds
 
-    return seconds(window) if window else 10 if watch else 60
+    asked = seconds(window) if window else 10 if watch else LONGEST_WINDOW
+    if asked > LONGEST_WINDOW:
+        raise click.UsageError(
+            f"--time-window {window}: the control plane remembers rates for {LONGEST_WINDOW}s; ask for less"
+        )
+    return asked
 
 
 def within(edges: Any, namespace: str | None) -> list[MeshEdge]:

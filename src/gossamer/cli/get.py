@@ -62,7 +62,7 @@ def command(
     document = listed[0] if name and len(listed) == 1 else {"apiVersion": "v1", "kind": "List", "items": listed}
     kinds = {str(row.document.get("kind", "")) for row in rows}
     found = kinds.pop() if len(kinds) == 1 else ""
-    empty = f"no {kind} found" + ("" if all_namespaces else f" in namespace {where}")
+    empty = f"no {'resources' if kind == 'all' else kind} found" + ("" if all_namespaces else f" in namespace {where}")
     emit(output, document, columns(found, all_namespaces), rows, empty)
 
 

@@ -15,7 +15,7 @@ from gossamer.pb.v1 import admin_pb2 as pb
 
 FAILURES_SHOWN = 2
 # Narrower terminals get the failures below the table.
-WIDE = 116
+WIDE = 128
 
 
 def follow(console: Console) -> Live:

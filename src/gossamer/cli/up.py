@@ -9,6 +9,8 @@ import click
 
 from gossamer.cli.errors import CliError, Exit
 from gossamer.cli.root import Command, Settings
+from gossamer.cli.stores import FILE, store_options
+from gossamer.cli.stores import given as given_store
 
 POLICIES = (
     "all-authenticated",
@@ -18,8 +20,6 @@ POLICIES = (
     "deny",
     "audit",
 )
-FILE = click.Path(exists=True, dir_okay=False, path_type=Path, resolve_path=True)
-NEW_FILE = click.Path(dir_okay=False, path_type=Path, resolve_path=True)
 
 
 @click.command("up", cls=Command, short_help="Start the control plane.")
@@ -41,25 +41,12 @@ NEW_FILE = click.Path(dir_okay=False, path_type=Path, resolve_path=True)
     help="For ports without a Server (default: all-authenticated).",
 )
 @click.option("--leaf-lifetime", metavar="TIME", help="Lifetime of workloads' certificates: 24h, 90m, 30s.")
-@click.option(
-    "--store",
-    metavar="PLACE",
-    help="Where its state is: sqlite, or etcd://HOST:PORT[,HOST:PORT][/PREFIX], etcds:// for TLS; remembered.",
-)
-@click.option("--store-ca", metavar="FILE", type=FILE, help="Whom to trust as etcd (PEM).")
-@click.option("--store-cert", metavar="FILE", type=FILE, help="The certificate to show to etcd (PEM).")
-@click.option("--store-key", metavar="FILE", type=FILE, help="Its key (PEM).")
-@click.option("--store-login", metavar="FILE", type=FILE, help="A file with USER:PASSWORD for etcd.")
-@click.option(
-    "--store-secret",
-    metavar="FILE",
-    type=NEW_FILE,
-    help="The secret that seals keys in etcd; made by the first replica, copied to the others.",
-)
+@store_options
 @click.option("--foreground", is_flag=True, help="Stay in the foreground, for service managers.")
 @click.pass_obj
 def command(
     settings: Settings,
+    /,
     folders: tuple[Path, ...],
     trust_domain: str | None,
     trust_anchors: Path | None,
@@ -67,13 +54,8 @@ def command(
     issuer_key: Path | None,
     default_inbound_policy: str | None,
     leaf_lifetime: str | None,
-    store: str | None,
-    store_ca: Path | None,
-    store_cert: Path | None,
-    store_key: Path | None,
-    store_login: Path | None,
-    store_secret: Path | None,
     foreground: bool,
+    **store: str | Path | None,
 ) -> None:
     """Start the control plane of a mesh on this machine; returns once it serves.
 
@@ -88,12 +70,7 @@ def command(
         "--issuer-key": issuer_key,
         "--default-inbound-policy": default_inbound_policy,
         "--leaf-lifetime": None if leaf_lifetime is None else str(seconds(leaf_lifetime)),
-        "--store": store,
-        "--store-ca": store_ca,
-        "--store-cert": store_cert,
-        "--store-key": store_key,
-        "--store-login": store_login,
-        "--store-secret": store_secret,
+        **{"--" + name.replace("_", "-"): value for name, value in given_store(store).items()},
     }
     arguments = [part for folder in folders for part in ("--dir", str(folder))]
     arguments += [part for flag, value in given.items() if value is not None for part in (flag, str(value))]
@@ -143,6 +120,6 @@ def seconds(text: str) -> int:
     """`24h`, `90m`, `30s`, `7d`, in seconds; at least one."""
     units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
     number, unit = text[:-1], text[-1:]
-    if unit not in units or not number.isascii() or not number.isdigit() or int(number) == 0:
+    if unit not in units or not number.isascii() or not number.isdigit() or len(number) > 9 or int(number) == 0:
         raise click.UsageError(f"{text!r}: expected a time like 30s, 90m, 24h or 7d")
     return int(number) * units[unit]

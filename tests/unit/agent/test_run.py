@@ -77,6 +77,13 @@ def test_an_opaque_port_is_named_by_either_number() -> None:
 def test_publishing_names_the_port_the_program_listens_on() -> None:
     assert publish("80", (Port("http", 80, 8080),)) == "127.0.0.1:80:8080"
     assert publish("0.0.0.0:9000", ()) == "0.0.0.0:9000:9000"
+    assert publish("[::1]:9000", ()) == "[::1]:9000:9000"
+
+
+@pytest.mark.parametrize("text", ["80:80:80", "::1:80", "localhost:80", "[127.0.0.1]:80", "[::1:80", ":x", "1.2.3:80"])
+def test_what_cannot_be_published_is_refused_before_anything_starts(text: str) -> None:
+    with pytest.raises(InvalidOption, match=r"--publish .*: expected \[ADDR:\]PORT"):
+        publish(text, ())
 
 
 def test_labels_are_kubernetes_labels() -> None:
