@@ -41,6 +41,8 @@ MORE = (
     Entry("logs", "Logs of a workload's sidecar or of the control plane."),
     Entry("diff", "Predict what applying files would change."),
     Entry("audit", "Let through, for a while, what policy would refuse."),
+    Entry("backup", "Write the mesh's state and keys to a file."),
+    Entry("restore", "Bring a mesh back from a backup."),
     Entry("identity", "Certificates: trust anchors, issuers, leaves."),
     Entry("diagnostics", "What the control plane answers to sidecars."),
     Entry("version", "Versions of the command, the sidecar and the control plane."),

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from pathlib import Path
 
+from gossamer.kit.etcd.client import Place
 from gossamer.ports import Leadership, Store, Unavailable
 from gossamer.settings import ControllerSettings, Paths
 from gossamer.standalone.etcd.place import parse, place
@@ -21,6 +22,8 @@ from gossamer.standalone.lock import Lock, Sole
 from gossamer.standalone.store import SqliteStore
 
 SQLITE = "sqlite"
+# Stored while a restore is under way: whoever finds it alone finds half a mesh.
+RESTORING = "mesh/restoring"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,22 +62,36 @@ def open_store(settings: ControllerSettings, files: Paths, lock: Lock) -> tuple[
     choice = chosen(settings, files)
     if not choice.shared:
         sqlite = SqliteStore(files.store)
+        _check_whole(sqlite)
         remember(choice, files)
         return Opened(sqlite, Sole(lock, sqlite), choice), sqlite.close
     replica = replica_id(files)
     etcd = open_etcd(choice, settings.mesh, replica)
+    _check_whole(etcd)
     remember(choice, files)
     return Opened(etcd, EtcdLeadership(etcd), choice, replica, etcd), etcd.close
 
 
+def _check_whole(store: SqliteStore | EtcdStore) -> None:
+    if store.read(RESTORING) is not None:
+        store.close()
+        raise Unavailable("a restore of this mesh has not been finished; run `gossamer restore FILE` again")
+
+
 def open_etcd(choice: Choice, mesh: str, replica: str) -> EtcdStore:
+    where, prefix = place_of(choice, mesh)
+    return EtcdStore(where, prefix, replica, choice.store)
+
+
+def place_of(choice: Choice, mesh: str) -> tuple[Place, str]:
+    """Where the mesh's etcd is, and the prefix of its keys there. Raises `Unavailable` in one line."""
     try:
         address = parse(choice.store, mesh)
     except ValueError as error:
         raise Unavailable(f"--store {choice.store}: expected {error}") from None
     names = ("store_ca", "store_cert", "store_key", "store_login")
     ca, cert, key, login = (choice.file(name) for name in names)
-    return EtcdStore(place(address, ca, cert, key, login), address.prefix, replica, choice.store)
+    return place(address, ca, cert, key, login), address.prefix
 
 
 def chosen(settings: ControllerSettings, files: Paths) -> Choice:

@@ -362,6 +362,19 @@ class _Watch:
         self._client.abort()
 
 
+def entries_of(place: Place, prefix: str, label: str) -> list[Entry]:
+    """Everything that is stored, as it was at one moment, without becoming a replica. Raises `Unavailable`."""
+    root = prefix.strip("/").encode() + b"/k/"
+    client = Client(place, OPEN_PATIENCE)
+    try:
+        items = client.all(root).items
+    except (Failed, Unanswered, Compacted) as error:
+        raise Unavailable(f"{label}: {error}") from error
+    finally:
+        client.close()
+    return [Entry(item.key.removeprefix(root).decode(), item.value, item.revision) for item in items]
+
+
 def folded(writes: Sequence[Write]) -> list[Write]:
     """Each key once, as etcd wants it: its last value, under what its first write expected.
 
