@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError
 
 from gossamer.api import caller
-from gossamer.api.encode import inbound, own, parts
+from gossamer.api.encode import inbound, own
 from gossamer.api.watches import Answer, Watches
+from gossamer.api.whole import Whole
 from gossamer.kit.grpc.server import Closer, Context, Method, Stream, Streaming, Unary
 from gossamer.kit.grpc.status import Code, Status
 from gossamer.model.proxy_config import InboundConfig
@@ -20,13 +21,16 @@ SERVICE = "io.linkerd.proxy.inbound.InboundServerPolicies"
 OWN = "gossamer.v1.InboundPolicies"
 MAX_PORT = 65_535
 
+encode = Whole(InboundConfig, inbound.server)
+encode_own = Whole(InboundConfig, own.inbound_config)
+
 
 def methods(state: State, watches: Watches) -> Mapping[str, Method]:
     def get(request: bytes, context: Context) -> bytes:
-        return _bytes(watches.get(_asked(request, context, state)))
+        return encode.serialized(watches.get(_asked(request, context, state)))
 
     def get_own(request: bytes, context: Context) -> bytes:
-        return _own_bytes(watches.get(_asked(request, context, state)))
+        return encode_own.serialized(watches.get(_asked(request, context, state)))
 
     def watch(request: bytes, context: Context, stream: Stream[Answer]) -> Closer:
         return watches.watch(_asked(request, context, state), stream)
@@ -37,36 +41,6 @@ def methods(state: State, watches: Watches) -> Mapping[str, Method]:
         f"/{OWN}/GetPort": Unary(get_own),
         f"/{OWN}/WatchPort": Streaming(watch, encode_own),
     }
-
-
-def encode(sent: Answer | None, new: Answer) -> list[bytes]:
-    if not isinstance(new.value, InboundConfig) or (sent is not None and sent.value == new.value):
-        return []
-    return new.encoded(None, _whole)
-
-
-def encode_own(sent: Answer | None, new: Answer) -> list[bytes]:
-    if not isinstance(new.value, InboundConfig) or (sent is not None and sent.value == new.value):
-        return []
-    return new.encoded(None, _own_whole)
-
-
-def _own_whole(_: Answer | None, new: Answer) -> list[bytes]:
-    return [_own_bytes(new.value)]
-
-
-def _own_bytes(value: object) -> bytes:
-    assert isinstance(value, InboundConfig)
-    return parts.serialize(own.inbound_config(value))
-
-
-def _whole(_: Answer | None, new: Answer) -> list[bytes]:
-    return [_bytes(new.value)]
-
-
-def _bytes(value: object) -> bytes:
-    assert isinstance(value, InboundConfig)
-    return parts.serialize(inbound.server(value))
 
 
 def _asked(request: bytes, context: Context, state: State) -> Inbound:

@@ -7,14 +7,17 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError
 
 from gossamer.api import caller
-from gossamer.api.encode import names, parts
+from gossamer.api.encode import names
 from gossamer.api.watches import Answer, Watches
+from gossamer.api.whole import Whole
 from gossamer.kit.grpc.server import Closer, Context, Method, Stream, Streaming
 from gossamer.kit.grpc.status import Code, Status
 from gossamer.model.proxy_config import NamesTable
 from gossamer.model.subscription import Names, Source
 from gossamer.pb.v1 import names_pb2
 from gossamer.state import State
+
+encode = Whole(NamesTable, names.table)
 
 
 def methods(state: State, watches: Watches) -> Mapping[str, Method]:
@@ -28,18 +31,3 @@ def methods(state: State, watches: Watches) -> Mapping[str, Method]:
         return watches.watch(Names(Source(claim.namespace)), stream)
 
     return {"/gossamer.v1.Names/Watch": Streaming(watch, encode)}
-
-
-def encode(sent: Answer | None, new: Answer) -> list[bytes]:
-    if not isinstance(new.value, NamesTable) or (sent is not None and sent.value == new.value):
-        return []
-    return new.encoded(None, _whole)
-
-
-def _whole(_: Answer | None, new: Answer) -> list[bytes]:
-    return [_bytes(new.value)]
-
-
-def _bytes(value: object) -> bytes:
-    assert isinstance(value, NamesTable)
-    return parts.serialize(names.table(value))

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from google.protobuf.message import DecodeError
 
 from gossamer.api import caller, target
-from gossamer.api.encode import outbound, own, parts
+from gossamer.api.encode import outbound, own
 from gossamer.api.watches import Answer, Watches
+from gossamer.api.whole import Whole
 from gossamer.kit.grpc.server import Closer, Context, Method, Stream, Streaming, Unary
 from gossamer.kit.grpc.status import Code, Status
 from gossamer.model.names import Meta
@@ -20,13 +21,16 @@ from gossamer.state import State
 SERVICE = "io.linkerd.proxy.outbound.OutboundPolicies"
 OWN = "gossamer.v1.OutboundPolicies"
 
+encode = Whole(OutboundConfig, outbound.policy)
+encode_own = Whole(OutboundConfig, own.outbound_config)
+
 
 def methods(state: State, watches: Watches) -> Mapping[str, Method]:
     def get(request: bytes, context: Context) -> bytes:
-        return _bytes(watches.get(_asked(request, context, state)))
+        return encode.serialized(watches.get(_asked(request, context, state)))
 
     def get_own(request: bytes, context: Context) -> bytes:
-        return _own_bytes(watches.get(_asked(request, context, state)))
+        return encode_own.serialized(watches.get(_asked(request, context, state)))
 
     def watch(request: bytes, context: Context, stream: Stream[Answer]) -> Closer:
         return watches.watch(_asked(request, context, state), Steady(stream))
@@ -64,36 +68,6 @@ class Steady:
     @property
     def closed(self) -> bool:
         return self._stream.closed
-
-
-def encode(sent: Answer | None, new: Answer) -> list[bytes]:
-    if not isinstance(new.value, OutboundConfig) or (sent is not None and sent.value == new.value):
-        return []
-    return new.encoded(None, _whole)
-
-
-def encode_own(sent: Answer | None, new: Answer) -> list[bytes]:
-    if not isinstance(new.value, OutboundConfig) or (sent is not None and sent.value == new.value):
-        return []
-    return new.encoded(None, _own_whole)
-
-
-def _own_whole(_: Answer | None, new: Answer) -> list[bytes]:
-    return [_own_bytes(new.value)]
-
-
-def _own_bytes(value: object) -> bytes:
-    assert isinstance(value, OutboundConfig)
-    return parts.serialize(own.outbound_config(value))
-
-
-def _whole(_: Answer | None, new: Answer) -> list[bytes]:
-    return [_bytes(new.value)]
-
-
-def _bytes(value: object) -> bytes:
-    assert isinstance(value, OutboundConfig)
-    return parts.serialize(outbound.policy(value))
 
 
 def _asked(request: bytes, context: Context, state: State) -> Outbound:
