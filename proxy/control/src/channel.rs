@@ -68,7 +68,8 @@ pub struct Channel {
     metrics: Arc<telemetry::Control>,
     streams: Streams,
     backoff: Backoff,
-    metadata: Option<(&'static str, &'static str)>,
+    /// Sent with every call.
+    metadata: Option<(&'static str, Arc<str>)>,
 }
 
 /// What [`open`] needs.
@@ -86,8 +87,6 @@ pub struct Options {
     pub beat: Beat,
     /// Changes when the clock was set or the machine woke up: then a connection may be long dead.
     pub sets: watch::Receiver<u64>,
-    /// Sent with every call.
-    pub metadata: Option<(&'static str, &'static str)>,
 }
 
 /// The handle, and the task that keeps the connection; it ends when every handle is gone.
@@ -100,7 +99,7 @@ pub fn open(options: Options) -> (Channel, impl Future<Output = ()>) {
         metrics: options.metrics.clone(),
         streams: options.streams,
         backoff: options.backoff,
-        metadata: options.metadata,
+        metadata: None,
     };
     (channel, keep(options, sender))
 }
@@ -352,6 +351,11 @@ impl Channel {
         }
     }
 
+    /// The same connection; calls on this handle carry one more field.
+    pub fn saying(&self, name: &'static str, value: &str) -> Channel {
+        Channel { metadata: Some((name, value.into())), ..self.clone() }
+    }
+
     /// The same connection, counted as another client's.
     pub fn named(&self, registry: &telemetry::Registry, name: &'static str) -> Channel {
         Channel { metrics: registry.control(name, &self.place), ..self.clone() }
@@ -374,8 +378,9 @@ impl Channel {
         limit: Duration,
     ) -> Result<M, Status> {
         let start = self.begin();
-        let call =
-            async { grpc::call(up.ready().await?, &up.authority, self.metadata, path, request).await?.message().await };
+        let call = async {
+            grpc::call(up.ready().await?, &up.authority, self.metadata(), path, request).await?.message().await
+        };
         let result = timeout(limit, call).await.unwrap_or_else(|_| Err(late()));
         self.finish(start, result.is_ok());
         result
@@ -390,7 +395,7 @@ impl Channel {
     ) -> Result<(M, Answer), Status> {
         let start = self.begin();
         let first = async {
-            let mut answer = grpc::call(up.ready().await?, &up.authority, self.metadata, path, request).await?;
+            let mut answer = grpc::call(up.ready().await?, &up.authority, self.metadata(), path, request).await?;
             Ok((answer.message().await?, answer))
         };
         let result = match self.streams.initial {
@@ -399,6 +404,10 @@ impl Channel {
         };
         self.finish(start, result.is_ok());
         result
+    }
+
+    fn metadata(&self) -> Option<(&str, &str)> {
+        self.metadata.as_ref().map(|(name, value)| (*name, &**value))
     }
 
     fn begin(&self) -> Instant {

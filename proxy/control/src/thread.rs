@@ -63,7 +63,7 @@ pub async fn run(start: Start) -> io::Result<()> {
     let drain = Arc::new(Notify::new());
     let (beat, stir) = (Beat::new(BEAT), Rc::new(Notify::new()));
 
-    let open_with = |service: &ControlService, name: &'static str, backoff, metadata| {
+    let open_with = |service: &ControlService, name: &'static str, backoff| {
         let (channel, keep) = channel::open(channel::Options {
             service: service.clone(),
             connect_timeout: settings.control.connect_timeout,
@@ -75,12 +75,11 @@ pub async fn run(start: Start) -> io::Result<()> {
             metrics: registry.control(name, &channel::place(service)),
             beat,
             sets: clock_sets.clone(),
-            metadata,
         });
         spawn_local(keep);
         channel
     };
-    let open = |service: &ControlService, name| open_with(service, name, settings.control.backoff, None);
+    let open = |service: &ControlService, name| open_with(service, name, settings.control.backoff);
     // Equal services share a connection; the connection lives as long as a handle of it.
     let identity = open(&settings.control.identity, "identity");
     let destination = shared(&settings.control.identity, &identity, &settings.control.destination).map_or_else(
@@ -99,7 +98,7 @@ pub async fn run(start: Start) -> io::Result<()> {
         }
         Some(agent) => {
             let service = ControlService { addresses: vec![ControlAddress::Unix(agent.socket.clone())], name: None };
-            let channel = open_with(&service, "spire", agent.backoff, Some(spire::METADATA));
+            let channel = open_with(&service, "spire", agent.backoff).saying(spire::METADATA.0, spire::METADATA.1);
             let (hand_out, svids) = watch::channel(None);
             spawn_local(spire(channel, settings.identity.name.clone(), hand_out));
             Source::Spire(svids)
@@ -127,7 +126,11 @@ pub async fn run(start: Start) -> io::Result<()> {
         spawn_local(companion(shared.clone()));
     }
     let notes = Notes::default();
-    let ours = settings.control.gossamer.then(|| policy.clone());
+    // The front speaks for itself in the field in which it names its callers.
+    let ours = settings.control.gossamer.then(|| match settings.front {
+        Some(_) => policy.saying("l5d-client-id", settings.identity.name.as_str()),
+        None => policy.clone(),
+    });
     if let Some(channel) = ours.clone() {
         spawn_local(trust(channel, settings.policy.workload.clone(), told_sender, notes.clone()));
     }

@@ -28,7 +28,14 @@ pub async fn trust(channel: Channel, workload: String, told: watch::Sender<Optio
             match judged(&message) {
                 Ok(bundle) => {
                     notes.clear(SUBJECT);
-                    told.send_replace(Some(Arc::new(bundle)));
+                    // A replica that lags behind takes nothing back.
+                    told.send_if_modified(|held| {
+                        let newer = held.as_ref().is_none_or(|held| held.generation <= bundle.generation);
+                        if newer {
+                            *held = Some(Arc::new(bundle));
+                        }
+                        newer
+                    });
                 }
                 Err(why) => notes.rejected(SUBJECT, &why),
             }

@@ -138,15 +138,9 @@ impl Renewal {
         }
     }
 
-    /// There is a new certificate. One that is not yet under the active anchor is replaced soon.
     fn content(&mut self, state: &mut State) {
         (state.insist_on_token, state.unreachable, state.complained) = (false, 0, None);
-        let Some(held) = state.held.as_mut() else { return };
-        if held.schedule.lags() {
-            held.schedule.sooner(self.wall.now(), self.pauses.pause(chance()));
-        } else {
-            self.pauses.reset();
-        }
+        self.pauses.reset();
     }
 
     fn failed(&self, state: &mut State, failure: &Failure) {
@@ -304,13 +298,19 @@ impl Renewal {
         credentials(&self.own, issued, &self.bundle.trust, UnixTime::since_unix_epoch(self.wall.now()))
     }
 
-    /// Checks a certificate, makes it the one in force, and plans the next.
+    /// Checks a certificate, makes it the one in force, and plans the next. Under another anchor than the active one it is
+    /// not taken: whoever has acknowledged a bundle may not come by such a certificate later (identity/rotation.py).
     fn take(&mut self, state: &mut State, issued: Issued) -> Result<(), Error> {
         let made = self.make(&issued)?;
+        if made.trust.active.is_some_and(|active| active != made.anchor_sha256) && self.settings.spire.is_none() {
+            return Err(broken("the issued certificate does not chain to the active trust anchor"));
+        }
         let now = self.wall.now();
         let not_after = Duration::from_secs(made.not_after);
-        let mut schedule = Schedule::new(now, not_after, made.anchor_sha256, &self.settings, chance());
-        schedule.follow(made.trust.active, made.trust.renew_within, now, chance());
+        if issued_late(&made, now.as_secs()) {
+            state.calm.skewed(self.wall.boot());
+        }
+        let schedule = Schedule::new(now, not_after, made.anchor_sha256, &self.settings, chance());
         if state.held.is_none() {
             telemetry::info!("certified as {}", self.own.identity);
         }
@@ -319,6 +319,11 @@ impl Renewal {
         self.publish.send_replace(Some(Arc::new(made)));
         Ok(())
     }
+}
+
+/// A new certificate that is almost over, by a clock that is far ahead: not every second another one.
+fn issued_late(made: &Credentials, now: u64) -> bool {
+    made.not_after.saturating_sub(now) < 10 && made.not_after.saturating_sub(made.not_before) > 60
 }
 
 impl Asker {

@@ -54,16 +54,6 @@ impl Schedule {
         self.anchor = anchor;
     }
 
-    /// The certificate was to be under the active anchor, and is not yet.
-    pub fn lags(&self) -> bool {
-        self.drawn.is_some()
-    }
-
-    /// Not as planned, but after `pause`.
-    pub fn sooner(&mut self, now: Duration, pause: Duration) {
-        self.renew_at = self.renew_at.min(now + pause);
-    }
-
     /// How long until the time has come; zero when it has.
     pub fn wait(&self, now: Duration) -> Duration {
         self.renew_at.saturating_sub(now)
@@ -146,18 +136,18 @@ mod tests {
         let mut plan = Schedule::new(at(1_000), at(1_000 + 86_400), OLD, &settings(), 0.5);
         let planned = plan.renew_at;
         plan.follow(Some(OLD), at(60), at(1_000), 0.5);
-        assert_eq!((plan.renew_at, plan.lags()), (planned, false));
+        assert_eq!((plan.renew_at, plan.drawn), (planned, None));
         plan.follow(Some(NEW), at(60), at(1_000), 0.5);
-        assert_eq!((plan.renew_at, plan.lags()), (at(1_030), true));
+        assert_eq!((plan.renew_at, plan.drawn), (at(1_030), Some(NEW)));
         // More bundles with the same word change nothing, and the window does not begin anew.
         plan.follow(Some(NEW), at(60), at(1_010), 0.1);
         assert_eq!(plan.renew_at, at(1_030));
         plan.follow(Some(OLD), at(60), at(1_020), 0.9);
-        assert!(!plan.lags());
+        assert_eq!(plan.drawn, None);
         plan.follow(Some(NEW), at(60), at(1_025), 0.0);
         assert_eq!(plan.renew_at, at(1_025));
         plan.follow(None, at(60), at(1_025), 0.0);
-        assert!(!plan.lags());
+        assert_eq!(plan.drawn, None);
     }
 
     #[test]

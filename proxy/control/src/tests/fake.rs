@@ -35,10 +35,13 @@ pub struct Call {
     pub path: String,
     pub body: Vec<u8>,
     pub peer: Option<String>,
+    pub headers: http::HeaderMap,
 }
 
 pub struct Plane {
-    pub authority: Authority,
+    pub authority: Rc<Authority>,
+    /// Who signs; the same authority until a test says otherwise.
+    pub issuer: RefCell<Rc<Authority>>,
     pub calls: RefCell<Vec<Call>>,
     /// Life of issued leaves.
     pub life: Cell<Duration>,
@@ -54,8 +57,14 @@ pub struct Plane {
 
 impl Plane {
     pub fn new() -> Rc<Plane> {
+        Plane::of(Rc::new(Authority::new("fake")))
+    }
+
+    /// Replicas share an authority.
+    pub fn of(authority: Rc<Authority>) -> Rc<Plane> {
         Rc::new(Plane {
-            authority: Authority::new("fake"),
+            issuer: RefCell::new(authority.clone()),
+            authority,
             calls: RefCell::default(),
             life: Cell::new(Duration::from_secs(3600)),
             refuse: Cell::new(0),
@@ -176,6 +185,7 @@ impl Plane {
             let (plane, peer) = (self.clone(), peer.clone());
             let task = spawn_local(async move {
                 let path = request.uri().path().to_owned();
+                let headers = request.headers().clone();
                 assert_eq!(request.uri().scheme_str(), Some("http"));
                 let mut body = request.into_body();
                 let mut read = Vec::new();
@@ -184,7 +194,12 @@ impl Plane {
                     read.extend_from_slice(&data);
                 }
                 let body = read.split_off(5.min(read.len()));
-                plane.calls.borrow_mut().push(Call { path: path.clone(), body: body.clone(), peer: peer.clone() });
+                plane.calls.borrow_mut().push(Call {
+                    path: path.clone(),
+                    body: body.clone(),
+                    peer: peer.clone(),
+                    headers,
+                });
                 plane.answer(&path, &body, peer, respond).await;
             });
             self.keep(task.abort_handle());
@@ -218,7 +233,7 @@ impl Plane {
         options.not_after = SystemTime::now() + self.life.get();
         let public = Public(point(&request.certificate_signing_request));
         CertifyResponse {
-            leaf_certificate: self.authority.sign(&public, options).to_vec(),
+            leaf_certificate: self.issuer.borrow().sign(&public, options).to_vec(),
             intermediate_certificates: vec![],
             valid_until: None,
         }

@@ -3,6 +3,8 @@
 mod certificates;
 mod configuration;
 mod fake;
+mod time;
+mod trust;
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
