@@ -78,6 +78,21 @@ class Paths:
         return self.state / "issuance.log"
 
     @property
+    def machine(self) -> Path:
+        """Folder of a joined machine's identity; its control plane is elsewhere."""
+        return self.state / "machine"
+
+    @property
+    def instance(self) -> Path:
+        """What a joined machine drew at this boot."""
+        return self.runtime / "instance"
+
+    @property
+    def shared_store(self) -> Path:
+        """What `up` was told of a store that is not this machine's; not there on SQLite."""
+        return self.state / "store.json"
+
+    @property
     def ca(self) -> Path:
         """Folder of the issuer's certificate and key."""
         return self.state / "ca"

@@ -31,7 +31,7 @@ class NotStarted(Exception):
 
 def serving(paths: Paths) -> bool:
     """Whether somebody accepts connections where this mesh's control plane would."""
-    return accepts(paths.admin_socket) and accepts(paths.agent_socket)
+    return (joined(paths) or accepts(paths.admin_socket)) and accepts(paths.agent_socket)
 
 
 def accepts(path: Path) -> bool:
@@ -42,6 +42,11 @@ def accepts(path: Path) -> bool:
         except OSError:
             return False
     return True
+
+
+def of_several(paths: Paths) -> bool:
+    """Whether this mesh's control plane is one of several on a shared store."""
+    return paths.shared_store.exists()
 
 
 def ensure(paths: Paths, arguments: Sequence[str] = ()) -> bool:
@@ -81,7 +86,15 @@ def _served(paths: Paths, process: Process, before: int) -> bool:
 
 
 def command(paths: Paths, arguments: Sequence[str]) -> list[str]:
+    """The program that serves here: on a joined machine its agent, which takes no arguments of a control plane."""
+    if joined(paths):
+        return [sys.executable, "-m", "gossamer.agent.machine", "--mesh", paths.mesh]
     return [sys.executable, "-m", "gossamer.controller", "--mesh", paths.mesh, *arguments]
+
+
+def joined(paths: Paths) -> bool:
+    """Whether the control plane of this machine's mesh is on another one."""
+    return (paths.machine / "membership.json").exists()
 
 
 def prepare(paths: Paths) -> None:

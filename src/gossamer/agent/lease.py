@@ -1,6 +1,7 @@
 """The agent's socket: register a workload, keep the connection, it is the lease.
 
-Lines of UTF-8, at most 64 KiB; one request, one reply: `ok[ TEXT]` or `error TEXT`.
+Lines of UTF-8, at most 64 KiB; one request, one reply: `ok[ TEXT]`, `error TEXT`, or `later TEXT` to a registration
+that cannot be stored now.
 """
 
 from __future__ import annotations
@@ -26,6 +27,10 @@ class NoControlPlane(Exception):
 
 class Refused(Exception):
     """The control plane said no, in one line."""
+
+
+class Later(Exception):
+    """The control plane cannot do it now, and will once what it lacks is back; one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +91,7 @@ class Lease:
         self._socket.close()
 
     def ask(self, line: str) -> str:
-        """One request, one reply; threads take turns. Raises Refused."""
+        """One request, one reply; threads take turns. Raises Refused and Later."""
         with self._turn:
             return self._ask(line)
 
@@ -121,6 +126,8 @@ class Lease:
         verb, _, rest = reply.partition(" ")
         if verb == "ok":
             return rest
+        if verb == "later":
+            raise Later(rest)
         raise Refused(rest or reply)
 
     def _read_line(self) -> str:

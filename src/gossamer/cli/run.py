@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import click
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
     from gossamer.agent.explicit import Forward
     from gossamer.agent.lease import Registration
     from gossamer.cli.session import Session
+
+# Between two looks at a control plane that is away.
+PAUSE = 0.5
 
 EPILOG = (
     "The program's input, output, exit code, signals and environment are as if it had been started directly. "
@@ -48,6 +52,12 @@ EPILOG = (
 @click.option(
     "--connect", "connects", metavar="SERVICE:PORT[=LOCAL]", multiple=True, help="With --explicit: a local port for it."
 )
+@click.option(
+    "--wait",
+    "patience",
+    metavar="TIME",
+    help="Give up after this when the control plane cannot take it now: 30s, 5m; 0: at once (default: wait).",
+)
 @click.argument("command_line", metavar="-- CMD...", nargs=-1, required=True, type=click.UNPROCESSED)
 @click.pass_obj
 def command(
@@ -64,6 +74,7 @@ def command(
     ready_url: str | None,
     explicit: bool,
     connects: tuple[str, ...],
+    patience: str | None,
     command_line: tuple[str, ...],
 ) -> None:
     """Start a program in the mesh.
@@ -83,7 +94,9 @@ def command(
     """
     from gossamer.agent import ports as words
     from gossamer.agent.lease import Registration
+    from gossamer.cli.up import seconds
 
+    waiting = _Waiting(None if patience is None else 0 if patience in ("0", "0s") else seconds(patience))
     try:
         opaque_ports = tuple(words.port_number(text, f"--opaque-port {text}: expected a port") for text in opaque)
         offered = tuple(words.port(text, opaque_ports) for text in ports)
@@ -105,15 +118,36 @@ def command(
         raise CliError(str(error), Exit.USAGE) from error
     if connects and not explicit:
         raise click.UsageError("--connect belongs to --explicit; captured programs call services by name")
-    _run(settings, registration, command_line, connects if explicit else None)
+    _run(settings, registration, command_line, connects if explicit else None, waiting)
+
+
+class _Waiting:
+    """Until the control plane can take a program: says once why, and gives up after `seconds`; None: never."""
+
+    def __init__(self, seconds: float | None) -> None:
+        self._until = None if seconds is None else time.monotonic() + seconds
+        self._said = False
+
+    def on(self, why: str) -> None:
+        """A pause. CliError when there is no time left."""
+        if self._until is not None and time.monotonic() >= self._until:
+            raise CliError(why, Exit.NOT_STARTED)
+        if not self._said:
+            click.echo(f"gossamer: waiting: {why} (Ctrl-C gives up)", err=True)
+            self._said = True
+        time.sleep(PAUSE)
 
 
 def _run(
-    settings: Settings, registration: object, command_line: tuple[str, ...], connects: tuple[str, ...] | None
+    settings: Settings,
+    registration: object,
+    command_line: tuple[str, ...],
+    connects: tuple[str, ...] | None,
+    waiting: _Waiting,
 ) -> None:
     """Becomes the launcher or, with `connects`, stays beside the program. Returns only by raising."""
     from gossamer.agent import controlplane
-    from gossamer.agent.lease import NoControlPlane, Refused, Registration
+    from gossamer.agent.lease import Later, NoControlPlane, Refused, Registration
     from gossamer.agent.start import inside_a_mesh, start
     from gossamer.binary import ProxyNotFound
 
@@ -123,14 +157,22 @@ def _run(
     try:
         if inside_a_mesh():
             raise Refused("this program is already in the mesh; `run` cannot be nested")
-        for attempt in (1, 2):
+        tried = False
+        while True:
             try:
                 if connects is None:
                     start(registration, paths.agent_socket, command_line)
                 raise SystemExit(_explicit(session, registration, command_line, connects))
+            except Later as error:
+                waiting.on(str(error))
             except NoControlPlane:
-                if attempt == 2:
+                if controlplane.of_several(paths):
+                    # One of several replicas is started by whoever looks after it, not by each program.
+                    waiting.on(session.unreachable())
+                    continue
+                if tried:
                     raise
+                tried = True
                 if controlplane.ensure(paths):
                     said = f"gossamer: started the control plane of mesh {paths.mesh} (end it with `gossamer down`)"
                     click.echo(said, err=True)

@@ -1,6 +1,7 @@
 """`agent.sock`: the lines that launchers speak. One request, one reply; the open connection is the workload's lease.
 
-    register {JSON}    ok {JSON}: name, address, identity, first join token, session, where everything is
+    register {JSON}    later TEXT when it cannot be stored now, else
+                       ok {JSON}: name, address, identity, first join token, session, where everything is
     resume SESSION     ok
     token              ok TOKEN
     listening 80,443   ok: the endpoint is published
@@ -38,6 +39,8 @@ LINE = 64 * 1024
 MOST_CONNECTIONS = 12_000
 # A connection that registers nothing is closed after this many seconds.
 GREETING = 10.0
+# What cannot be stored now is tried again after so many seconds.
+LATER = 0.5
 # Logs of ended workloads that `gossamer logs` can still show.
 KEPT_LOGS = 100
 # A launcher asks when its sidecar starts or its machine wakes up.
@@ -128,9 +131,10 @@ class AgentSocket:
             if not line.endswith(b"\n"):
                 return
             try:
-                answer = await self._answer(connection, line[:-1].decode())
+                answer = await self._answered(connection, line[:-1].decode(), reader)
             except (Refused, Denied, Unavailable) as error:
-                await _reply(writer, f"error {_one_line(str(error))}")
+                later = isinstance(error, Unavailable) and line.startswith(b"register ")
+                await _reply(writer, f"{'later' if later else 'error'} {_one_line(str(error))}")
                 if connection.held is None:
                     return
                 continue
@@ -140,6 +144,17 @@ class AgentSocket:
             await _reply(writer, f"ok {answer}" if answer else "ok")
             if connection.ended:
                 return
+
+    async def _answered(self, connection: _Connection, line: str, reader: asyncio.StreamReader) -> str:
+        """What a registered launcher asks for is done as soon as it can be: it waits, and does not ask twice."""
+        while True:
+            try:
+                return await self._answer(connection, line)
+            except Unavailable as error:
+                if connection.held is None or reader.at_eof():
+                    raise
+                _log.info("%s waits: %s", connection.held.key, error)
+                await asyncio.sleep(LATER)
 
     async def _answer(self, connection: _Connection, line: str) -> str:
         verb, _, rest = line.strip().partition(" ")

@@ -103,34 +103,36 @@ def chosen(settings: ControllerSettings, files: Paths) -> Choice:
     choice = Choice(settings.store, **{name: str(value) for name, value in files_given.items() if value is not None})
     if files.store.exists() and choice.shared and not held.shared:
         raise Unavailable(
-            f"mesh {files.mesh} has its state in {files.store}; move it: `gossamer backup FILE`, move that file away, "
-            f"then `gossamer restore FILE --store {choice.store}`"
+            f"mesh {files.mesh} has its state in {files.store}; move it: `gossamer backup FILE`, `gossamer down`, "
+            f"`gossamer restore FILE --store {choice.store}`, `gossamer up`"
         )
     if held.shared and not choice.shared:
         raise Unavailable(
-            f"mesh {files.mesh} has its state in {held.store}; move it: `gossamer backup FILE`, "
-            f"remove {_file(files)}, then `gossamer restore FILE`"
+            f"mesh {files.mesh} has its state in {held.store}; move it: `gossamer backup FILE`, `gossamer down`, "
+            "`gossamer restore FILE`, `gossamer up`"
         )
     return choice
 
 
 def remembered(files: Paths) -> Choice:
     try:
-        document = json.loads(read_private(_file(files)))
+        document = json.loads(read_private(files.shared_store))
         known = {one.name for one in fields(Choice)}
         return Choice(**{name: value for name, value in document.items() if name in known})
     except Unavailable:
-        if _file(files).exists():
+        if files.shared_store.exists():
             raise
         return Choice()
     except (ValueError, TypeError, AttributeError) as error:
-        raise Unavailable(f"{_file(files)}: {error}; remove it and give --store again") from None
+        raise Unavailable(f"{files.shared_store}: {error}; remove it and give --store again") from None
 
 
 def remember(choice: Choice, files: Paths) -> None:
+    if not choice.shared:
+        files.shared_store.unlink(missing_ok=True)
+        return
     document = {one.name: value for one in fields(Choice) if (value := getattr(choice, one.name)) is not None}
-    if choice.shared or _file(files).exists():
-        write_private(_file(files), json.dumps(document, indent=1).encode() + b"\n")
+    write_private(files.shared_store, json.dumps(document, indent=1).encode() + b"\n")
 
 
 def replica_id(files: Paths) -> str:
@@ -139,7 +141,3 @@ def replica_id(files: Paths) -> str:
     if not file.exists():
         write_private(file, os.urandom(5).hex().encode() + b"\n")
     return read_private(file).decode().strip()
-
-
-def _file(files: Paths) -> Path:
-    return files.state / "store.json"
