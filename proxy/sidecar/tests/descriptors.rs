@@ -38,5 +38,5 @@ fn a_sidecar_out_of_descriptors_goes_on_when_there_are_some_again() {
     setrlimit(Resource::Nofile, before).unwrap();
     let started = Instant::now();
     assert_eq!(Client::new(client.connect(program)).ask(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").status(), 200);
-    assert!(started.elapsed() < Duration::from_secs(1), "{:?}", started.elapsed());
+    assert!(started.elapsed() < Duration::from_secs(10), "{:?}", started.elapsed());
 }

@@ -262,7 +262,7 @@ fn no_endpoint_is_told_after_the_queue_s_time() {
     let response = Client::new(client.connect(service(1))).ask(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n");
     assert_eq!(response.status(), 503);
     assert!(response.get("l5d-proxy-error").unwrap().starts_with("application: no-endpoints"));
-    assert!(started.elapsed() < Duration::from_secs(3));
+    assert!(started.elapsed() < Duration::from_secs(10));
 }
 
 #[test]
@@ -309,7 +309,7 @@ fn one_connection_to_the_application_serves_many_requests() {
 #[test]
 fn a_slow_application_is_named_when_the_route_s_time_is_over() {
     let slow = common::h1::origin(|_, stream| {
-        std::thread::sleep(Duration::from_secs(2));
+        std::thread::sleep(Duration::from_secs(15));
         stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").is_ok()
     });
     let server = Sidecar::start(SERVER, World::default());
@@ -320,5 +320,5 @@ fn a_slow_application_is_named_when_the_route_s_time_is_over() {
     let response = Client::new(client.connect(service(1))).ask(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n");
     assert_eq!(response.status(), 504);
     assert!(response.get("l5d-proxy-error").unwrap().starts_with("application: timeout"));
-    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(started.elapsed() < Duration::from_secs(10), "it waited for the application");
 }

@@ -97,7 +97,7 @@ fn a_head_that_never_ends_does_not_stop_others() {
     let started = Instant::now();
     let response = Client::new(client.connect(program)).ask(b"GET / HTTP/1.1\r\nHost: web\r\n\r\n");
     assert_eq!(response.status(), 200);
-    assert!(started.elapsed() < Duration::from_secs(2));
+    assert!(started.elapsed() < Duration::from_secs(8));
     drop(slow);
 }
 
