@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use std::sync::{Arc, Mutex};
 
 use capture::factory::{Client, Family};
+use capture::questions::Questions;
 use rustix::event::{PollFd, PollFlags, poll};
 
 fn main() -> ExitCode {
@@ -30,7 +31,9 @@ fn main() -> ExitCode {
 fn use_network(tool: &str, argument: &str) -> ExitCode {
     let result = match tool {
         "dial" => dial(argument),
-        "udp" => udp(argument),
+        "udp" => udp(argument, b"hello"),
+        // A question of type A for the name "web".
+        "ask" => udp(argument, b"\x12\x34\x01\0\0\x01\0\0\0\0\0\0\x03web\0\0\x01\0\x01"),
         "resolve" => (argument, 0).to_socket_addrs().map(|mut found| format!("{:?}", found.next().map(|a| a.ip()))),
         "serve" => serve(argument),
         _ => Err(std::io::ErrorKind::Unsupported.into()),
@@ -51,12 +54,12 @@ fn dial(address: &str) -> std::io::Result<String> {
     Ok(line.trim_end().to_owned())
 }
 
-fn udp(address: &str) -> std::io::Result<String> {
+fn udp(address: &str, message: &[u8]) -> std::io::Result<String> {
     let any = if address.starts_with('[') { "[::]:0" } else { "0.0.0.0:0" };
     let socket = UdpSocket::bind(any)?;
     socket.set_read_timeout(Some(std::time::Duration::from_secs(2)))?;
     socket.connect(address)?;
-    socket.send(b"hello")?;
+    socket.send(message)?;
     socket.recv(&mut [0; 16]).map(|read| format!("got {read}"))
 }
 
@@ -90,10 +93,13 @@ fn sidecar() -> ExitCode {
     let launcher = kernel::inherited(variable("GOSSAMER_PROXY_LAUNCHER_FD").parse().unwrap()).unwrap();
     let factory = kernel::inherited(variable("GOSSAMER_PROXY_FACTORY_FD").parse().unwrap()).unwrap();
     let factory = Arc::new(Mutex::new(Client::new(factory).unwrap()));
-    for listener in variable("GOSSAMER_PROXY_LISTEN_FDS").split(',') {
-        let (name, number) = listener.split_once(':').unwrap();
-        let fd = kernel::inherited(number.parse().unwrap()).unwrap();
-        listen(name, fd, behaviour == "mute");
+    let handed = variable("GOSSAMER_PROXY_LISTEN_FDS");
+    let handed = handed.split(',').map(|handed| handed.split_once(':').unwrap());
+    let handed = handed.map(|(name, number)| (name, kernel::inherited(number.parse().unwrap()).unwrap()));
+    let (raw, sockets): (Vec<_>, Vec<_>) = handed.partition(|(name, _)| name.starts_with("dns-raw"));
+    for (name, fd) in sockets {
+        let raw = raw.iter().find(|(raw, _)| name.strip_prefix("dns-udp") == raw.strip_prefix("dns-raw"));
+        listen(name, fd, raw.map(|(_, raw)| raw.try_clone().unwrap()), behaviour == "mute");
     }
     inbound(factory);
     let launcher = UnixStream::from(launcher);
@@ -119,11 +125,12 @@ fn sidecar() -> ExitCode {
     ExitCode::SUCCESS
 }
 
-fn listen(name: &str, fd: OwnedFd, mute: bool) {
-    rustix::io::ioctl_fionbio(&fd, false).unwrap();
+fn listen(name: &str, fd: OwnedFd, raw: Option<OwnedFd>, mute: bool) {
     if name.starts_with("dns-udp") {
-        std::thread::spawn(move || answer_names(&UdpSocket::from(fd)));
+        let questions = Questions::new(fd, raw).unwrap();
+        std::thread::spawn(move || answer_names(&questions));
     } else {
+        rustix::io::ioctl_fionbio(&fd, false).unwrap();
         let listener = TcpListener::from(fd);
         std::thread::spawn(move || {
             for stream in listener.incoming().map_while(Result::ok) {
@@ -150,9 +157,11 @@ fn captured(mut stream: TcpStream, mute: bool) {
 }
 
 /// Every A question is answered 198.19.0.1; other types get an empty answer.
-fn answer_names(socket: &UdpSocket) {
+fn answer_names(questions: &Questions) {
+    use rustix::event::{PollFd, PollFlags, poll};
     let mut question = [0u8; 512];
-    while let Ok((length, from)) = socket.recv_from(&mut question) {
+    while poll(&mut [PollFd::new(questions, PollFlags::IN)], None).is_ok() {
+        let Ok((length, asked)) = questions.receive(&mut question) else { continue };
         let question = &question[..length];
         let mut end = 12;
         while question[end] != 0 {
@@ -165,7 +174,7 @@ fn answer_names(socket: &UdpSocket) {
         if is_a {
             answer.extend_from_slice(&[0xc0, 0x0c, 0, 1, 0, 1, 0, 0, 0, 5, 0, 4, 198, 19, 0, 1]);
         }
-        socket.send_to(&answer, from).unwrap();
+        questions.answer(asked, &answer).unwrap();
     }
 }
 

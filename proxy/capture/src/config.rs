@@ -17,13 +17,14 @@
 //! | `env` (repeated) | `NAME=VALUE` for the sidecar |
 //! | `uid`, `gid` | of the caller; refused when they are not ours |
 //! | `sidecar` | another program as sidecar (tests) |
+//! | `redirect` | rewrite destinations even where the kernel can do without (tests) |
 //!
 //! Unknown keys are skipped, so that a newer `gossamer` can start an older launcher.
 
 use std::io::Read;
 use std::os::fd::OwnedFd;
 
-use crate::rules::Range;
+use crate::rules::{Range, Way};
 
 const LIMIT: u64 = 256 * 1024;
 
@@ -47,6 +48,7 @@ pub struct Config {
     pub uid: Option<u32>,
     pub gid: Option<u32>,
     pub sidecar: Option<String>,
+    pub redirect: bool,
 }
 
 /// `http://HOST:PORT/PATH`, HOST being loopback: asked inside the workload's namespace.
@@ -70,6 +72,11 @@ impl ReadyUrl {
 }
 
 impl Config {
+    /// How captured traffic is to be led to the sidecar, if the kernel can.
+    pub fn way(&self) -> Way {
+        if self.redirect { Way::Redirect } else { Way::Take }
+    }
+
     /// Reads the whole file; an error says which key is wrong and never repeats its value (it may be a secret).
     pub fn read(fd: OwnedFd) -> Result<Self, String> {
         let mut text = String::new();
@@ -115,6 +122,7 @@ impl Config {
             "uid" => self.uid = Some(value.parse().ok()?),
             "gid" => self.gid = Some(value.parse().ok()?),
             "sidecar" => self.sidecar = Some(text()),
+            "redirect" => self.redirect = true,
             _ => {}
         }
         Some(())

@@ -22,8 +22,8 @@ use crate::config::Config;
 use crate::dial::{Dial, Found};
 use crate::failure::{self, Failure};
 use crate::gate::{Gate, Made, Message};
-use crate::netlink::Socket;
-use crate::rules::{self, DNS_PORT, OUT_PORT};
+use crate::netlink::{Refused, Socket};
+use crate::rules::{self, DNS_PORT, OUT_PORT, Range, Way};
 use crate::{factory, link, nft, ports};
 
 /// Names of the descriptors in `Made`; those of the listeners are the sidecar's.
@@ -93,10 +93,10 @@ impl Child<'_> {
         let v6 = self.set_up_loopback()?;
         let tables = nft::socket().map_err(|error| Failure::step("reach nf_tables", &error))?;
         // The sidecar starts while the rest is made here: its listeners exist, and nothing leads to them yet.
-        let made =
-            gather(factory, v6, &tables).map_err(|error| Failure::step("open the capture's listeners", &error))?;
+        let (made, way) = gather(factory, v6, self.config.way(), &tables)
+            .map_err(|error| Failure::step("open the capture's listeners", &error))?;
         self.tell(&Message::Made(made))?;
-        self.load_rules(&tables)?;
+        self.load_rules(&tables, way, v6)?;
         for directory in &self.config.hide {
             cover(Path::new(directory))?;
         }
@@ -153,9 +153,10 @@ impl Child<'_> {
         Ok(v6)
     }
 
-    fn load_rules(&self, tables: &Socket) -> Result<(), Failure> {
-        let rules = rules::ruleset(&self.config.captured, &self.config.host_ports);
-        nft::load(tables, &rules).map_err(|refused| {
+    fn load_rules(&self, tables: &Socket, way: Way, v6: bool) -> Result<(), Failure> {
+        let v6 = (v6, self.machine.global_v6);
+        let led = lead(tables, way, &self.config.captured, &self.config.host_ports, v6);
+        led.map(drop).map_err(|refused| {
             Failure::step(format_args!("load the capture rules (nf_tables message {})", refused.index), &refused.error)
         })
     }
@@ -176,9 +177,9 @@ impl Child<'_> {
 }
 
 /// Everything made inside that is needed outside.
-fn gather(factory: i32, v6: bool, tables: &Socket) -> io::Result<Made> {
+fn gather(factory: i32, v6: bool, wanted: Way, tables: &Socket) -> io::Result<(Made, Way)> {
     let mut made = Made { factory, names: Vec::new(), descriptors: Vec::new() };
-    listeners(v6, &mut made)?;
+    let way = listeners(v6, wanted, &mut made)?;
     for (name, table) in connection_tables()? {
         made.push(name, table);
     }
@@ -189,7 +190,7 @@ fn gather(factory: i32, v6: bool, tables: &Socket) -> io::Result<Made> {
     for (name, path) in [(USER_NAMESPACE, "/proc/self/ns/user"), (NET_NAMESPACE, "/proc/self/ns/net")] {
         made.push(name, std::fs::File::open(path)?.into());
     }
-    Ok(made)
+    Ok((made, way))
 }
 
 impl Made {
@@ -214,9 +215,12 @@ pub fn connection_tables() -> io::Result<Vec<(&'static str, OwnedFd)>> {
     Ok(tables)
 }
 
-pub fn listeners(v6: bool, made: &mut Made) -> io::Result<()> {
+/// The sockets that captured traffic arrives at, transparent where the kernel has that and `wanted` says so. Returns
+/// the way that is possible with them.
+pub fn listeners(v6: bool, wanted: Way, made: &mut Made) -> io::Result<Way> {
     let v4 = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     let six = |port| SocketAddr::from((Ipv6Addr::LOCALHOST, port));
+    let mut way = wanted;
     for (name, kind, address, needed) in [
         ("out4", SocketType::STREAM, v4(OUT_PORT), true),
         ("out6", SocketType::STREAM, six(OUT_PORT), v6),
@@ -226,10 +230,55 @@ pub fn listeners(v6: bool, made: &mut Made) -> io::Result<()> {
         ("dns-tcp6", SocketType::STREAM, six(DNS_PORT), v6),
     ] {
         if needed {
-            made.push(name, listener(kind, &address)?);
+            let socket = listener(kind, &address)?;
+            if way == Way::Take && open_to_all(kind, &address, &socket).is_err() {
+                way = Way::Redirect;
+            }
+            made.push(name, socket);
         }
     }
-    Ok(())
+    if way == Way::Take {
+        match answering(v6) {
+            Ok(raw) => raw.into_iter().for_each(|(name, socket)| made.push(name, socket)),
+            Err(_) => way = Way::Redirect,
+        }
+    }
+    Ok(way)
+}
+
+fn open_to_all(kind: SocketType, address: &SocketAddr, socket: &OwnedFd) -> io::Result<()> {
+    let v6 = address.is_ipv6();
+    kernel::datagram::set_transparent(socket, v6)?;
+    if kind == SocketType::DGRAM { kernel::datagram::tell_destination(socket, v6) } else { Ok(()) }
+}
+
+/// Sockets for whole packets: answers of name servers. The mark keeps what they send from being captured.
+fn answering(v6: bool) -> io::Result<Vec<(&'static str, OwnedFd)>> {
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let wanted = [("dns-raw4", AddressFamily::INET, true), ("dns-raw6", AddressFamily::INET6, v6)];
+    let wanted = wanted.into_iter().filter(|(_, _, needed)| *needed);
+    let make = |(name, family, _)| {
+        let socket = rustix::net::socket_with(family, SocketType::RAW, flags, Some(rustix::net::ipproto::RAW))?;
+        kernel::set_mark(&socket, rules::MARK)?;
+        Ok((name, socket))
+    };
+    wanted.map(make).collect()
+}
+
+/// Loads the rules for `way`, or where the kernel lacks what they need, those that redirect. Returns the way taken.
+pub fn lead(
+    tables: &Socket,
+    way: Way,
+    captured: &[Range],
+    host_ports: &[u16],
+    v6: (bool, bool),
+) -> Result<Way, Refused> {
+    if way == Way::Take && nft::load(tables, &rules::ruleset(Way::Take, captured, host_ports)).is_ok() {
+        return Ok(Way::Take);
+    }
+    link::route_away(v6.0, v6.1)?;
+    nft::load(tables, &rules::ruleset(Way::Redirect, captured, host_ports))?;
+    Ok(Way::Redirect)
 }
 
 fn listener(kind: SocketType, address: &SocketAddr) -> io::Result<OwnedFd> {

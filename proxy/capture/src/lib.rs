@@ -17,6 +17,7 @@ mod netlink;
 mod nft;
 mod ports;
 mod probe;
+pub mod questions;
 pub mod rules;
 mod sidecar;
 mod signals;

@@ -4,12 +4,12 @@
 //! acknowledged and the caller stops on the first refusal.
 
 use std::io;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use crate::netlink::{
     self, ACK, APPEND, CREATE, DUMP, Message, Refused, Socket, attribute, attributes, nest, number, string,
 };
-use crate::rules::{Action, Match, REFUSED, REJECTED, Range, Rule, Ruleset, TABLE};
+use crate::rules::{Action, Match, REFUSED, REJECTED, Range, Rule, Ruleset, TABLE, Way};
 
 const SUBSYSTEM: u16 = 10 << 8;
 const NEW_TABLE: u16 = 0;
@@ -22,6 +22,7 @@ const GET_OBJECT: u16 = 19;
 const BATCH_BEGIN: u16 = 0x10;
 const BATCH_END: u16 = 0x11;
 const FAMILY_INET: u8 = 1;
+const HOOK_PREROUTING: u32 = 0;
 const HOOK_OUTPUT: u32 = 3;
 const COUNTER: u32 = 1;
 
@@ -30,6 +31,8 @@ const META_FAMILY: u32 = 15;
 const META_PROTOCOL: u32 = 16;
 const NETWORK_HEADER: u32 = 1;
 const TRANSPORT_HEADER: u32 = 2;
+const SYN: u8 = 0x02;
+const TCP_ACK: u8 = 0x10;
 const RETURN: i32 = -5;
 const ACCEPT: i32 = 1;
 const CODE_PORT: u8 = 1;
@@ -38,8 +41,12 @@ const CODE_PROHIBITED: u8 = 3;
 /// Loads `rules` into the network namespace `socket` was made in.
 pub fn load(socket: &Socket, rules: &Ruleset) -> Result<(), Refused> {
     let mut messages = vec![envelope(BATCH_BEGIN), new(NEW_TABLE, 0, &[string(1, TABLE)])];
-    for (name, kind, priority) in [("redirect", "nat", -100i32), ("guard", "filter", 0)] {
-        let hook = nest(4, &[number(1, HOOK_OUTPUT), attribute(2, &priority.to_be_bytes())]);
+    let leading = match rules.way {
+        Way::Take => ("take", "filter", HOOK_PREROUTING, -150i32),
+        Way::Redirect => ("redirect", "nat", HOOK_OUTPUT, -100),
+    };
+    for (name, kind, hook, priority) in [leading, ("guard", "filter", HOOK_OUTPUT, 0)] {
+        let hook = nest(4, &[number(1, hook), attribute(2, &priority.to_be_bytes())]);
         let parts = [string(1, TABLE), string(3, name), hook, number(5, 1), string(7, kind)];
         messages.push(new(NEW_CHAIN, 0, &parts));
     }
@@ -47,7 +54,7 @@ pub fn load(socket: &Socket, rules: &Ruleset) -> Result<(), Refused> {
         messages.push(new(NEW_OBJECT, 0, &[string(1, TABLE), string(2, counter), number(3, COUNTER), nest(4, &[])]));
     }
     messages.push(ports_set(REFUSED));
-    for (chain, rules) in [("redirect", &rules.redirect), ("guard", &rules.guard)] {
+    for (chain, rules) in [(leading.0, &rules.capture), ("guard", &rules.guard)] {
         for rule in rules {
             let parts = [string(1, TABLE), string(2, chain), nest(4, &expressions(rule))];
             messages.push(new(NEW_RULE, APPEND, &parts));
@@ -137,7 +144,15 @@ fn payload(base: u32, offset: u32, length: u32) -> Vec<u8> {
 }
 
 fn equals(bytes: &[u8]) -> Vec<u8> {
-    expression("cmp", &[number(1, 1), number(2, 0), nest(3, &[attribute(1, bytes)])])
+    compare(0, bytes)
+}
+
+fn differs(bytes: &[u8]) -> Vec<u8> {
+    compare(1, bytes)
+}
+
+fn compare(operator: u32, bytes: &[u8]) -> Vec<u8> {
+    expression("cmp", &[number(1, 1), number(2, operator), nest(3, &[attribute(1, bytes)])])
 }
 
 fn masked(mask: &[u8]) -> Vec<u8> {
@@ -147,8 +162,8 @@ fn masked(mask: &[u8]) -> Vec<u8> {
     expression("bitwise", &[number(1, 1), number(2, 1), length, mask, xor])
 }
 
-fn immediate(bytes: &[u8]) -> Vec<u8> {
-    expression("immediate", &[number(1, 1), nest(2, &[attribute(1, bytes)])])
+fn immediate(register: u32, bytes: &[u8]) -> Vec<u8> {
+    expression("immediate", &[number(1, register), nest(2, &[attribute(1, bytes)])])
 }
 
 fn verdict(code: i32) -> Vec<u8> {
@@ -176,6 +191,10 @@ fn matching(part: &Match, list: &mut Vec<Vec<u8>>) {
             list.extend([meta(META_PROTOCOL), equals(&[crate::rules::TCP])]);
             list.extend([payload(TRANSPORT_HEADER, 13, 1), equals(&[0x14])]);
             list.extend([payload(TRANSPORT_HEADER, 4, 4), equals(&[0; 4])]);
+        }
+        Match::Established => {
+            list.extend([meta(META_PROTOCOL), equals(&[crate::rules::TCP])]);
+            list.extend([payload(TRANSPORT_HEADER, 13, 1), masked(&[SYN | TCP_ACK]), differs(&[SYN])]);
         }
     }
 }
@@ -205,7 +224,11 @@ fn acting(action: Action, list: &mut Vec<Vec<u8>>) {
     match action {
         Action::Return => list.push(verdict(RETURN)),
         Action::Accept => list.push(verdict(ACCEPT)),
-        Action::Redirect(port) => list.extend([immediate(&port.to_be_bytes()), expression("redir", &[number(1, 1)])]),
+        Action::Redirect(port) => {
+            list.extend([immediate(1, &port.to_be_bytes()), expression("redir", &[number(1, 1)])])
+        }
+        Action::Take(to) => take(to, list),
+        Action::Reset => list.push(expression("reject", &[number(1, 1)])),
         Action::RejectPort(counter) => reject(counter, CODE_PORT, list),
         Action::RejectProhibited(counter) => reject(counter, CODE_PROHIBITED, list),
         Action::Remember(set) => {
@@ -213,6 +236,15 @@ fn acting(action: Action, list: &mut Vec<Vec<u8>>) {
             list.push(expression("dynset", &[string(1, set), number(2, 1), number(3, 0), number(4, 1)]));
         }
     }
+}
+
+fn take(to: SocketAddr, list: &mut Vec<Vec<u8>>) {
+    let (family, address) = match to.ip() {
+        IpAddr::V4(ip) => (2, ip.octets().to_vec()),
+        IpAddr::V6(ip) => (10, ip.octets().to_vec()),
+    };
+    list.extend([immediate(1, &address), immediate(2, &to.port().to_be_bytes())]);
+    list.extend([expression("tproxy", &[number(1, family), number(2, 1), number(3, 2)]), verdict(ACCEPT)]);
 }
 
 /// `icmpx`: the kernel picks the ICMP or ICMPv6 code of the same meaning.

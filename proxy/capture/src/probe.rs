@@ -18,7 +18,9 @@ use rustix::thread::UnshareFlags;
 use crate::dial::{CANARY, Dial};
 use crate::gate::{Gate, Made, Message};
 use crate::ports::Discovery;
-use crate::{failure, inside, link, nft, ports, rules, users};
+use crate::questions::Questions;
+use crate::rules::Way;
+use crate::{failure, inside, link, nft, ports, users};
 
 const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -81,24 +83,33 @@ fn attempts(gate: &Gate) -> bool {
     report("network-namespaces", plain(kernel::process::unshare(UnshareFlags::NEWNET)))
         && report("mount-namespaces", plain(kernel::process::unshare(UnshareFlags::NEWNS)))
         && report("loopback", plain(link::set_up(machine.global_v6).map(drop)))
-        && report("nftables", load_rules())
-        && report("capture", plain(capture()))
+        && capture(machine.global_v6)
         && report("hidden-directories", inside::cover(Path::new("/proc")).map_err(|failure| failure.line))
 }
 
-fn load_rules() -> Result<(), String> {
-    let socket = nft::socket().map_err(|error| failure::plain(&error))?;
-    nft::load(&socket, &rules::ruleset(&[], &[80]))
-        .map_err(|refused| format!("{} (message {})", failure::plain(&refused.error), refused.index))
+fn capture(global_v6: bool) -> bool {
+    let mut made = Made { factory: 0, names: Vec::new(), descriptors: Vec::new() };
+    let rules = load_rules(global_v6, &mut made);
+    let name = match rules {
+        Ok(Way::Redirect) => "capture-by-redirect",
+        _ => "capture-by-tproxy",
+    };
+    report("nftables", rules.map(drop)) && report(name, captured(&made).map_err(|error| failure::plain(&error)))
 }
 
-/// A connection to an address that exists nowhere must arrive here, with that address as its destination.
-fn capture() -> io::Result<()> {
-    let mut made = Made { factory: 0, names: Vec::new(), descriptors: Vec::new() };
-    inside::listeners(false, &mut made)?;
+fn load_rules(global_v6: bool, made: &mut Made) -> Result<Way, String> {
+    let plain = |error: io::Error| failure::plain(&error);
+    let way = inside::listeners(false, Way::Take, made).map_err(plain)?;
+    let tables = nft::socket().map_err(plain)?;
+    inside::lead(&tables, way, &[], &[80], (false, global_v6))
+        .map_err(|refused| format!("{} (message {})", plain(refused.error), refused.index))
+}
+
+/// A connection to an address that exists nowhere must arrive here, with that address as its destination, and so must
+/// a question to a name server, whose answer must come from there.
+fn captured(made: &Made) -> io::Result<()> {
     let listener = made.descriptors.first().ok_or(io::ErrorKind::NotFound)?;
-    let socket = inside::tcp_socket()?;
-    let dial = Dial::canary(socket, Instant::now())?;
+    let dial = Dial::canary(inside::tcp_socket()?, Instant::now())?;
     wait_until_readable(listener)?;
     let connection = rustix::net::accept(listener)?;
     let to: SocketAddr = kernel::original_destination(&connection)?;
@@ -106,14 +117,30 @@ fn capture() -> io::Result<()> {
     if to != CANARY {
         return Err(io::Error::other(format!("the original destination is lost ({to})")));
     }
+    answered(made)?;
     found_by_discovery()
+}
+
+fn answered(made: &Made) -> io::Result<()> {
+    let client = std::net::UdpSocket::bind(("0.0.0.0", 0))?;
+    client.connect((CANARY.ip(), 53))?;
+    client.send(b"question")?;
+    let socket = |name| made.names.iter().position(|own| own == name).and_then(|at| made.descriptors.get(at));
+    let socket = |name| socket(name).map(|fd| fd.as_fd().try_clone_to_owned()).transpose();
+    let server = Questions::new(socket("dns-udp4")?.ok_or(io::ErrorKind::NotFound)?, socket("dns-raw4")?)?;
+    wait_until_readable(&server)?;
+    let mut buffer = [0; 16];
+    let (length, asked) = server.receive(&mut buffer)?;
+    server.answer(asked, &buffer[..length])?;
+    wait_until_readable(&client)?;
+    client.recv(&mut buffer).map(drop)
 }
 
 fn wait_until_readable(fd: impl AsFd) -> io::Result<()> {
     let patience = rustix::event::Timespec { tv_sec: 1, tv_nsec: 0 };
     let mut fds = [rustix::event::PollFd::new(&fd, rustix::event::PollFlags::IN)];
     match rustix::event::poll(&mut fds, Some(&patience))? {
-        0 => Err(io::Error::other("a connection was not redirected")),
+        0 => Err(io::Error::other("what was sent elsewhere did not arrive")),
         _ => Ok(()),
     }
 }

@@ -94,14 +94,19 @@ fn nothing_is_left_when_the_program_has_ended() {
     }
 }
 
+/// Every user, with the transparent way (which this kernel may lack: then the other one) and with the one that redirects.
+fn ways() -> Vec<(harness::User, &'static str)> {
+    users().into_iter().flat_map(|user| ["", "redirect=1"].map(|way| (user, way))).collect()
+}
+
 // --- what is captured ------------------------------------------------------------------------------------------------
 
 #[test]
 fn every_tcp_connection_and_every_name_goes_to_the_sidecar() {
-    for user in users() {
+    for (user, way) in ways() {
         let script = "for to in 198.51.100.7:80 '[2001:db8::7]:443' 127.64.9.9:5000 '[::ffff:198.51.100.8]:81'; do \
                       $WB dial $to; done; $WB resolve web.default";
-        let done = shell(user, script).output();
+        let done = shell(user, script).config(way).output();
         let v6 = std::path::Path::new("/proc/net/if_inet6").exists();
         let second = if v6 { "captured [2001:db8::7]:443" } else { "error NetworkUnreachable" };
         assert_eq!(
@@ -115,12 +120,25 @@ fn every_tcp_connection_and_every_name_goes_to_the_sidecar() {
 }
 
 #[test]
+fn every_name_server_answers_from_its_own_address() {
+    for (user, way) in ways() {
+        let script = "for server in 192.0.2.53:53 127.0.0.53:53 127.64.0.1:53 198.18.0.1:53; do $WB ask $server; done; \
+                      $WB ask '[2001:db8::53]:53'; $WB ask '[::1]:53'";
+        let done = shell(user, script).config(way).output();
+        let v6 = std::path::Path::new("/proc/net/if_inet6").exists();
+        // A connected socket hears nobody else; of the answer, 16 bytes are read.
+        let expected = [&["got 16"; 4][..], if v6 { &["got 16"; 2] } else { &[] }].concat();
+        assert_eq!(done.stdout().lines().take(expected.len()).collect::<Vec<_>>(), expected);
+    }
+}
+
+#[test]
 fn loopback_stays_inside_and_host_ports_are_the_exception() {
-    for user in users() {
+    for (user, way) in ways() {
         let script = "$WB serve 127.0.0.1:7000 >/dev/null 2>&1 & for n in 1 2 3 4 5 6 7 8 9; do $WB dial 127.0.0.1:7001; done >/dev/null; \
                       $WB dial 127.0.0.1:5432; $WB dial '[::1]:5432'; $WB dial 127.0.0.1:7001; $WB dial '[::1]:7001'; \
                       echo x | timeout 1 $WB dial 127.0.0.1:7000; kill %1 2>/dev/null || kill $!";
-        let done = shell(user, script).config("host_port=5432").output();
+        let done = shell(user, script).config("host_port=5432").config(way).output();
         let lines: Vec<_> = done.stdout().lines().map(str::to_owned).collect();
         assert_eq!(
             lines[..4],
@@ -132,11 +150,11 @@ fn loopback_stays_inside_and_host_ports_are_the_exception() {
 
 #[test]
 fn other_traffic_is_refused_at_once_and_said_once() {
-    for user in users() {
+    for (user, way) in ways() {
         let begin = Instant::now();
         let script =
             "$WB udp 198.51.100.7:443; $WB udp 198.51.100.7:444; $WB udp '[2001:db8::7]:443'; $WB udp 127.64.1.1:9";
-        let done = shell(user, script).output();
+        let done = shell(user, script).config(way).output();
         for line in done.stdout().lines() {
             assert!(
                 ["error ConnectionRefused", "error PermissionDenied", "error NetworkUnreachable"].contains(&line),
@@ -163,16 +181,22 @@ fn the_rules_are_those_nft_lists() {
     if !tool("nft") {
         return harness::skip::<()>("no nft here to compare with").clear();
     }
-    for user in users().into_iter().filter(|user| user.is_root()) {
-        let workload = shell(user, "sleep 20").config("host_port=5432").start();
+    for (user, way) in ways().into_iter().filter(|(user, _)| user.is_root()) {
+        let workload = shell(user, "sleep 20").config("host_port=5432").config(way).start();
         let program = workload.program().to_string();
         let enter = ["-U", "-n", "-t", &program, "nft", "list", "ruleset"];
         let listed = std::process::Command::new("nsenter").args(enter).output().unwrap();
-        // Versions of nft differ in how they write the flags RST and ACK.
-        let listed = String::from_utf8_lossy(&listed.stdout).replace("ack | rst", "0x14").replace("rst | ack", "0x14");
+        // Versions of nft differ in how they write flags.
+        let mut listed = String::from_utf8_lossy(&listed.stdout).into_owned();
+        for (flags, number) in
+            [("ack | rst", "0x14"), ("rst | ack", "0x14"), ("syn,ack", "0x12"), ("!= syn /", "!= 0x02 /")]
+        {
+            listed = listed.replace(flags, number);
+        }
         let captured = [capture::rules::Range::parse("127.64.0.0/10").unwrap()];
-        let rules = capture::rules::ruleset(&captured, &[5432]);
-        for rule in rules.redirect.iter().chain(&rules.guard) {
+        let expected = if way.is_empty() { capture::rules::Way::Take } else { capture::rules::Way::Redirect };
+        let rules = capture::rules::ruleset(expected, &captured, &[5432]);
+        for rule in rules.capture.iter().chain(&rules.guard) {
             assert!(listed.contains(&rule.to_string()), "{rule}\nis not in\n{listed}");
         }
     }
@@ -234,9 +258,11 @@ fn runs_do_not_nest() {
 
 #[test]
 fn a_killed_launcher_takes_its_helpers_along_and_leaves_the_program_cut_off() {
-    for user in users() {
-        let script = "echo up >up; while [ ! -e go ]; do sleep 0.02; done; $WB dial 198.51.100.7:80 >result";
-        let workload = shell(user, script).start();
+    for (user, way) in ways() {
+        // What listens on the same port inside is not who was called.
+        let script = "$WB serve 0.0.0.0:8099,9 & echo up >up; while [ ! -e go ]; do sleep 0.02; done; \
+                      $WB dial 198.51.100.7:8099 >result";
+        let workload = shell(user, script).config(way).start();
         workload.file("up");
         let (factory, program, sidecars) = (workload.factory(), workload.program(), workload.sidecars());
         workload.signal("KILL");
@@ -255,8 +281,8 @@ fn the_probe_says_what_this_machine_can_do() {
         let mut command = std::process::Command::new(workbench());
         harness::run_as(user, command.arg("probe"));
         let done = command.output().unwrap();
-        let names = "user-namespaces network-namespaces mount-namespaces loopback nftables port-discovery capture \
-                     hidden-directories";
+        let names = "user-namespaces network-namespaces mount-namespaces loopback nftables port-discovery \
+                     capture-by-tproxy hidden-directories";
         let expected: Vec<String> = names.split(' ').map(|name| format!("{name}=ok\n")).collect();
         assert_eq!(String::from_utf8_lossy(&done.stdout), expected.concat());
         assert!(done.status.success());

@@ -1,11 +1,10 @@
 //! Descriptors that came with the process, and where a redirected connection was going.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd, RawFd};
 
-use rustix::io::FdFlags;
-use rustix::net::AddressFamily;
+use rustix::io::{Errno, FdFlags};
 use rustix::net::sockopt;
 
 /// Takes ownership of descriptor `number`, which the parent left open for us, and marks it close-on-exec.
@@ -26,21 +25,24 @@ pub fn inherited(number: RawFd) -> io::Result<OwnedFd> {
     Ok(fd)
 }
 
-/// Where the peer of an accepted TCP connection was going before `redirect` brought it here.
+/// Where the peer of an accepted TCP connection was going before it was brought here.
 ///
-/// Also succeeds for a connection that was not redirected: it is then the listener's own address, so compare.
-/// IPv4-mapped addresses come out as IPv4.
+/// A redirected connection has that in the kernel's connection tracking; one that a transparent listener took is not
+/// tracked, and has it as its own local address. Also succeeds for a connection that was made to us: it is then the
+/// listener's own address, so compare. IPv4-mapped addresses come out as IPv4.
 pub fn original_destination(connection: impl AsFd) -> io::Result<SocketAddr> {
     let connection = connection.as_fd();
-    let local = rustix::net::getsockname(connection)?;
-    if local.address_family() == AddressFamily::INET6 {
-        let local = std::net::SocketAddrV6::try_from(local)?;
-        if local.ip().to_ipv4_mapped().is_none() {
-            let to = sockopt::ipv6_original_dst(connection)?;
-            return Ok(SocketAddr::new(IpAddr::V6(*to.ip()).to_canonical(), to.port()));
-        }
+    let local = SocketAddr::try_from(rustix::net::getsockname(connection)?)?;
+    let local = SocketAddr::new(local.ip().to_canonical(), local.port());
+    let redirected = match local {
+        SocketAddr::V4(_) => sockopt::ip_original_dst(connection).map(SocketAddr::V4),
+        SocketAddr::V6(_) => sockopt::ipv6_original_dst(connection).map(SocketAddr::V6),
+    };
+    match redirected {
+        Ok(to) => Ok(SocketAddr::new(to.ip().to_canonical(), to.port())),
+        Err(Errno::NOENT | Errno::NOPROTOOPT) => Ok(local),
+        Err(error) => Err(error.into()),
     }
-    Ok(SocketAddr::V4(sockopt::ip_original_dst(connection)?))
 }
 
 /// Marks the packets of `socket` (`SO_MARK`); needs `CAP_NET_ADMIN` over its namespace.

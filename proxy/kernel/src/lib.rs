@@ -7,6 +7,7 @@
 
 #[cfg(feature = "count")]
 pub mod count;
+pub mod datagram;
 mod descriptor;
 pub mod process;
 pub mod signal;

@@ -29,8 +29,9 @@ HINTS = {
     "use `gossamer run --explicit`",
     "network-namespaces": "`gossamer run` needs them; in a container give it the capability or run outside of it",
     "mount-namespaces": "without them a program could read the mesh's own files; allow them as user namespaces",
-    "nftables": "load the kernel's nf_tables, nft_redir and nft_chain_nat",
-    "capture": "the rules were set and had no effect: is another tool rewriting connections here?",
+    "nftables": "load the kernel's nf_tables and nft_tproxy, or nft_redir and nft_chain_nat",
+    "capture-by-tproxy": "the rules were set and had no effect: is another tool rewriting connections here?",
+    "capture-by-redirect": "the rules were set and had no effect: is another tool rewriting connections here?",
     "port-discovery": "name every port with --port",
 }
 

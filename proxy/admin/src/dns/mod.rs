@@ -6,16 +6,18 @@ mod decide;
 mod upstream;
 
 use std::cell::Cell;
+use std::collections::HashMap;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use capture::questions::Questions;
 use codec::dns::{Code, MAX_TTL, Query, read_query, write_failure, write_response};
 use control::handover::Names;
 use settings::Settings;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::{TcpListener, TcpStream, UdpSocket};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::spawn_local;
@@ -62,34 +64,41 @@ impl Stub {
 
     /// Serves every socket for as long as the process lives.
     pub async fn run(self, sockets: Vec<(String, OwnedFd)>) {
+        let (raw, sockets): (Vec<_>, Vec<_>) = sockets.into_iter().partition(|(name, _)| name.starts_with("dns-raw"));
+        let mut raw: HashMap<String, OwnedFd> = raw.into_iter().collect();
         for (name, fd) in sockets {
-            let started = if name.starts_with("dns-udp") { self.udp(fd) } else { self.tcp(fd) };
+            let started = match name.strip_prefix("dns-udp") {
+                Some(family) => self.udp(fd, raw.remove(&format!("dns-raw{family}"))),
+                None => self.tcp(fd),
+            };
             if let Err(error) = started {
                 telemetry::error!("the socket {name} cannot be served: {error}");
             }
         }
     }
 
-    fn udp(&self, fd: OwnedFd) -> io::Result<()> {
-        let socket = std::net::UdpSocket::from(fd);
-        socket.set_nonblocking(true)?;
-        let (stub, socket) = (self.clone(), Rc::new(UdpSocket::from_std(socket)?));
+    fn udp(&self, fd: OwnedFd, raw: Option<OwnedFd>) -> io::Result<()> {
+        let readiness = std::net::UdpSocket::from(fd.try_clone()?);
+        let (stub, questions) = (self.clone(), Rc::new(Questions::new(fd, raw)?));
+        let readiness = UdpSocket::from_std(readiness)?;
         spawn_local(async move {
             let mut buffer = [0; MAX_QUERY];
             loop {
-                let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
+                let Ok((length, asked)) =
+                    readiness.async_io(Interest::READABLE, || questions.receive(&mut buffer)).await
+                else {
                     // An error of an earlier send (port unreachable) is reported here, and means nothing.
                     sleep(Duration::from_millis(1)).await;
                     continue;
                 };
                 match stub.at_once(&buffer[..length], Over::Udp) {
                     Ok(answer) if answer.is_empty() => {}
-                    Ok(answer) => drop(socket.try_send_to(&answer, client)),
+                    Ok(answer) => drop(questions.answer(asked, &answer)),
                     Err(query) => {
-                        let (stub, socket) = (stub.clone(), socket.clone());
+                        let (stub, questions) = (stub.clone(), questions.clone());
                         spawn_local(async move {
                             let answer = stub.later(query, Over::Udp).await;
-                            drop(socket.send_to(&answer, client).await);
+                            drop(questions.answer(asked, &answer));
                         });
                     }
                 }
