@@ -163,7 +163,7 @@ fn inbound(reader: &Reader) -> Result<Inbound, Error> {
     use table::*;
     Ok(Inbound {
         listen: reader.need(INBOUND_LISTEN_ADDR)?,
-        also_listen: reader.get(ALSO_LISTEN)?.unwrap_or_default(),
+        also_listen: reader.filled(ALSO_LISTEN)?.unwrap_or_default(),
         publish: reader.get(PUBLISH)?.unwrap_or_default(),
         ips: reader.get(INBOUND_IPS)?.unwrap_or_default(),
         side: Side {
