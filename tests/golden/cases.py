@@ -10,11 +10,11 @@ from typing import Any
 from gossamer.api import show
 from gossamer.compile import compile
 from gossamer.model.authorization import AuditWindow, DefaultPolicy
-from gossamer.model.kinds import Object
+from gossamer.model.kinds import Object, called
 from gossamer.model.mesh import Mesh
 from gossamer.model.names import IPAddress, identity, local
 from gossamer.model.ports import parse_ports
-from gossamer.model.proxy_config import Config, EndpointSet, Invalid, NotFound
+from gossamer.model.proxy_config import Config, EndpointSet, InboundConfig, Invalid, NotFound, OutboundConfig
 from gossamer.model.snapshot import Snapshot
 from gossamer.model.subscription import (
     AddressTarget,
@@ -29,19 +29,20 @@ from gossamer.model.subscription import (
     Target,
 )
 from gossamer.model.workload import Sidecar, Workload, WorkloadPort
+from gossamer.policy import conditions
 from gossamer.resources.decode import decode
 from gossamer.resources.documents import load
 
 FOLDER = Path(__file__).resolve().parents[2] / "golden"
-IN, OUT = ".in.yaml", ".out.json"
+IN, OUT, OWN, STATUS = ".in.yaml", ".out.json", ".own.json", ".status.json"
 
 
 def names() -> list[str]:
     return sorted(path.name.removesuffix(IN) for path in FOLDER.glob(f"*{IN}"))
 
 
-def answer(name: str) -> str:
-    """The text that belongs into the case's output file."""
+def outputs(name: str) -> dict[str, str]:
+    """Suffix → text of every file that belongs beside a case."""
     source = f"{name}{IN}"
     head, *rest = load((FOLDER / source).read_bytes(), source)
     mesh = _mesh(head.value.get("mesh", {}))
@@ -50,7 +51,17 @@ def answer(name: str) -> str:
     objects += [decode(one.value, one.where) for one in rest]
     snapshot = Snapshot(mesh).changed(objects)
     asked = head.value["subscription"]
-    return json.dumps(_said(compile(snapshot, _subscription(asked)), "metadata" in asked), indent=2) + "\n"
+    if "status" in asked:
+        return {STATUS: _text(_status(snapshot, asked["status"]))}
+    config = compile(snapshot, _subscription(asked))
+    said = {OUT: _text(_said(config, "metadata" in asked))}
+    if isinstance(config, InboundConfig | OutboundConfig):
+        said[OWN] = _text(_own(config))
+    return said
+
+
+def _text(value: Any) -> str:
+    return json.dumps(value, indent=2) + "\n"
 
 
 def _said(config: Config, metadata: bool) -> Any:
@@ -60,6 +71,20 @@ def _said(config: Config, metadata: bool) -> Any:
         assert isinstance(config, EndpointSet)
         return [json.loads(show.metadata(config))]
     return [json.loads(one) for one in _texts(show.show(config))]
+
+
+def _own(config: InboundConfig | OutboundConfig) -> Any:
+    """Without `policy` where that is what Linkerd's sidecar is sent."""
+    message = json.loads(show.own(config))
+    if message["policy"] == json.loads(show.show(config)):
+        del message["policy"]
+    return message
+
+
+def _status(view: Snapshot, words: str) -> Any:
+    kind, _, name = words.partition(" ")
+    found = (view.get(one, local(*name.split("/"))) for one in called(kind))
+    return [conditions.status(view, one) for one in found if one is not None]
 
 
 def _texts(text: str) -> list[str]:
@@ -74,6 +99,11 @@ def _mesh(words: dict[str, Any]) -> Mesh:
         cluster_domain=words.get("clusterDomain", plain.cluster_domain),
         default_policy=DefaultPolicy(words.get("defaultPolicy", plain.default_policy.value)),
         cluster_networks=tuple(ip_network(one) for one in words.get("clusterNetworks", [])) or plain.cluster_networks,
+        probe_networks=tuple(ip_network(one) for one in words["probeNetworks"])
+        if "probeNetworks" in words
+        else plain.probe_networks,
+        egress_namespace=words.get("egressNamespace", plain.egress_namespace),
+        request_headers=words.get("requestHeaders", False),
     )
 
 
@@ -83,6 +113,7 @@ def _workload(words: dict[str, Any], mesh: Mesh) -> Workload:
     meshed = identity(account, namespace, mesh.control_namespace, mesh.trust_domain)
     opaque = words.get("opaquePorts")
     policy = words.get("defaultPolicy")
+    identified = words.get("identityPorts")
     return Workload(
         key=local(namespace, name),
         service_account=account,
@@ -92,6 +123,8 @@ def _workload(words: dict[str, Any], mesh: Mesh) -> Workload:
         labels=words.get("labels", {}),
         opaque_ports=None if opaque is None else parse_ports(opaque),
         default_policy=None if policy is None else DefaultPolicy(policy),
+        identity_ports=None if identified is None else parse_ports(identified),
+        probes=tuple((int(port), str(path)) for port, path in words.get("probes", [])),
         service=words.get("service"),
         node=words.get("node", ""),
         zone=words.get("zone", ""),

@@ -9,11 +9,11 @@ from tests.golden import cases
 
 def main() -> None:
     known = cases.names()
-    for path in cases.FOLDER.glob(f"*{cases.OUT}"):
-        if path.name.removesuffix(cases.OUT) not in known:
-            path.unlink()
+    for path in cases.FOLDER.glob("*.json"):
+        path.unlink()
     for name in known:
-        (cases.FOLDER / f"{name}{cases.OUT}").write_text(cases.answer(name))
+        for suffix, text in cases.outputs(name).items():
+            (cases.FOLDER / f"{name}{suffix}").write_text(text)
     sys.stdout.write(f"{len(known)} cases written\n")
 
 

@@ -1,4 +1,4 @@
-"""Every case of golden/ gives what its output file says."""
+"""Every case of golden/ gives what its output files say."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ from tests.golden import cases
 
 
 @pytest.mark.parametrize("name", cases.names())
-def test_a_case_gives_what_its_file_says(name: str) -> None:
-    expected = (cases.FOLDER / f"{name}{cases.OUT}").read_text()
+def test_a_case_gives_what_its_files_say(name: str) -> None:
+    said = cases.outputs(name)
+    expected = {suffix: (cases.FOLDER / f"{name}{suffix}").read_text() for suffix in said}
 
-    assert cases.answer(name) == expected, "if the change is meant: make golden, and look at the difference"
+    assert said == expected, "if the change is meant: make golden, and look at the difference"
 
 
 def test_no_output_is_left_without_its_case() -> None:
-    outputs = {path.name.removesuffix(cases.OUT) for path in cases.FOLDER.glob(f"*{cases.OUT}")}
+    wanted = {f"{name}{suffix}" for name in cases.names() for suffix in cases.outputs(name)}
 
-    assert outputs == set(cases.names())
+    assert {path.name for path in cases.FOLDER.glob("*.json")} == wanted

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gossamer.compile import Memo, compile
+from gossamer.model.access import AccessPolicy
 from gossamer.model.change import Put, Remove, Replace
 from gossamer.model.kinds import Object
 from gossamer.model.mesh import Mesh
@@ -90,6 +91,9 @@ def _elsewhere(one: Object) -> Object:
     """The same object in a namespace that nobody asks from or about, at an address that nobody calls."""
     if isinstance(one, Namespace):
         return replace(one, key=Key("", "", "z"))
+    if isinstance(one, AccessPolicy):
+        # What is for the whole mesh is nowhere else.
+        return replace(one, key=local("z", one.key.name), mesh_wide=False)
     key = local("z", one.key.name)
     if isinstance(one, Workload | ExternalWorkload):
         return replace(one, key=key, addresses=(ip_address("192.0.2.99"),))

@@ -5,14 +5,14 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gossamer.api.encode import destination, inbound, names, outbound, parts
+from gossamer.api.encode import destination, inbound, names, outbound, own, parts
 from gossamer.compile import compile
 from gossamer.model.kinds import Object
 from gossamer.model.proxy_config import EndpointSet, InboundConfig, NamesTable, OutboundConfig, ProfileConfig
 from gossamer.model.snapshot import Snapshot
 from gossamer.model.subscription import Endpoints, NameTarget, Source, Subscription
 from gossamer.pb.linkerd import destination_pb2, inbound_pb2, outbound_pb2
-from gossamer.pb.v1 import names_pb2
+from gossamer.pb.v1 import names_pb2, policy_pb2
 from tests.laws.worlds import name_targets, sources, subscriptions, worlds
 
 
@@ -23,9 +23,13 @@ def test_encode_then_decode_is_identity(world: list[Object], subscription: Subsc
         case InboundConfig():
             server = inbound.server(config)
             assert inbound_pb2.Server.FromString(parts.serialize(server)) == server
+            whole = own.inbound_config(config)
+            assert policy_pb2.InboundConfig.FromString(parts.serialize(whole)) == whole
         case OutboundConfig():
             policy = outbound.policy(config)
             assert outbound_pb2.OutboundPolicy.FromString(parts.serialize(policy)) == policy
+            beside = own.outbound_config(config)
+            assert policy_pb2.OutboundConfig.FromString(parts.serialize(beside)) == beside
         case ProfileConfig():
             profile = destination.profile(config)
             assert destination_pb2.DestinationProfile.FromString(parts.serialize(profile)) == profile
@@ -41,8 +45,10 @@ def test_equal_configurations_are_equal_bytes(world: list[Object], subscription:
     one, other = (compile(Snapshot().changed(order), subscription) for order in (world, world[::-1]))
     if isinstance(one, InboundConfig) and isinstance(other, InboundConfig):
         assert parts.serialize(inbound.server(one)) == parts.serialize(inbound.server(other))
+        assert parts.serialize(own.inbound_config(one)) == parts.serialize(own.inbound_config(other))
     if isinstance(one, OutboundConfig) and isinstance(other, OutboundConfig):
         assert parts.serialize(outbound.policy(one)) == parts.serialize(outbound.policy(other))
+        assert parts.serialize(own.outbound_config(one)) == parts.serialize(own.outbound_config(other))
 
 
 @given(st.lists(worlds, min_size=1, max_size=4), sources, name_targets)

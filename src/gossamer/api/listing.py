@@ -15,6 +15,7 @@ from gossamer.model.kinds import ALL, Object, called
 from gossamer.model.names import Key, Kind
 from gossamer.model.service import SERVICE, Service
 from gossamer.model.workload import Workload
+from gossamer.policy import conditions
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +67,10 @@ def document(plane: Plane, value: Object, sidecar: Sidecar | None = None) -> Doc
         if written is None:
             return made
         return {**written, "spec": {**made_address(value), **(written.get("spec") or {})}}
-    return written or bare_document(value.kind, value.key)
+    found = written or bare_document(value.kind, value.key)
+    # What others have written there is not ours to show: the conditions are computed, as a sidecar is answered.
+    status = conditions.status(plane.state.snapshot, value)
+    return found if status is None else {**found, "status": status}
 
 
 def made_address(value: Service) -> Document:
