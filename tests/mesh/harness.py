@@ -5,6 +5,7 @@ Nothing here reaches into Gossamer: it uses the command line as a person would, 
 
 from __future__ import annotations
 
+import difflib
 import json
 import os
 import shutil
@@ -205,8 +206,10 @@ def need(name: str) -> Found:
 
 def same(direct: subprocess.CompletedProcess[bytes], meshed: subprocess.CompletedProcess[bytes]) -> None:
     """Exit code and output are equal (seams §27 is about bodies, status, trailers and exit codes)."""
-    assert (meshed.returncode, meshed.stdout) == (direct.returncode, direct.stdout), meshed.stderr.decode(
-        errors="replace"
+    ends = [(each.returncode, each.stdout.decode(errors="replace").splitlines()) for each in (direct, meshed)]
+    words = "\n".join(difflib.unified_diff(ends[0][1], ends[1][1], "direct", "meshed", n=0, lineterm=""))
+    assert (meshed.returncode, meshed.stdout) == (direct.returncode, direct.stdout), (
+        f"{ends[0][0]} → {ends[1][0]}\n{words[:2000]}\n{meshed.stderr.decode(errors='replace')[-1000:]}"
     )
 
 
