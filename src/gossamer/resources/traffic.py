@@ -271,6 +271,8 @@ def _status(text: str) -> tuple[int, int]:
     named = {"5xx": (500, 599), "gateway-error": (502, 504)}.get(text.lower())
     if named is not None:
         return named
+    if text != text.strip():
+        raise ValueError(text)
     low, dash, high = text.partition("-")
     first, last = _whole(low, 599), _whole(high if dash else low, 599)
     if not 100 <= first <= last:
