@@ -12,7 +12,7 @@ use rustls::pki_types::{CertificateDer, UnixTime};
 
 use crate::handover::Credentials;
 use crate::identity::{EcdsaKey, Issued, Own, Request, TRANSPORT_ALPN, Trust, credentials as build};
-use wire::trust::TrustBundle;
+use wire::trust::{Revocation, TrustBundle};
 
 /// An anchor that signs leaves directly.
 pub struct Authority {
@@ -72,8 +72,7 @@ impl Authority {
     }
 
     pub fn trust(&self, generation: u64) -> Arc<Trust> {
-        let bundle = TrustBundle { generation, anchors: vec![self.anchor_der()], ..TrustBundle::default() };
-        Arc::new(Trust::of(&bundle, &[]).unwrap())
+        trust(generation, &[self], vec![])
     }
 
     /// Signs a leaf for any public key.
@@ -97,14 +96,7 @@ impl Authority {
     }
 
     pub fn credentials(&self, name: &str) -> Arc<Credentials> {
-        let identity = identity(name);
-        let own = Own {
-            identity: identity.clone(),
-            server_name: server_name(&identity),
-            alpn: vec![TRANSPORT_ALPN.to_vec()],
-        };
-        let issued = self.issue(LeafOptions::of(&identity));
-        Arc::new(build(&own, &issued, &self.trust(1), UnixTime::now()).unwrap())
+        credentials_under(name, self, &self.trust(1))
     }
 }
 
@@ -129,6 +121,33 @@ pub fn authority() -> &'static Authority {
 /// Valid credentials for `name`; all of one process trust each other.
 pub fn credentials(name: &str) -> Arc<Credentials> {
     authority().credentials(name)
+}
+
+/// Trust in these authorities, without what was revoked.
+pub fn trust(generation: u64, authorities: &[&Authority], revoked: Vec<Revocation>) -> Arc<Trust> {
+    let anchors = authorities.iter().map(|authority| authority.anchor_der()).collect();
+    let bundle = TrustBundle { generation, anchors, revoked, ..TrustBundle::default() };
+    Arc::new(Trust::of(&bundle, &[]).unwrap())
+}
+
+/// Everything about `name` that was issued before `issued_before`, in seconds since the Unix epoch.
+pub fn revocation(name: &str, issued_before: u64) -> Revocation {
+    Revocation { identity: identity(name), issued_before, serials: vec![] }
+}
+
+/// A certificate of `authority` under any trust that believes in it.
+pub fn credentials_under(name: &str, authority: &Authority, trust: &Arc<Trust>) -> Arc<Credentials> {
+    again(name, &authority.issue(LeafOptions::of(&identity(name))), trust)
+}
+
+/// A certificate that was issued before, under other trust.
+pub fn again(name: &str, issued: &Issued, trust: &Arc<Trust>) -> Arc<Credentials> {
+    Arc::new(build(&own(name), issued, trust, UnixTime::now()).unwrap())
+}
+
+fn own(name: &str) -> Own {
+    let identity = identity(name);
+    Own { server_name: server_name(&identity), identity, alpn: vec![TRANSPORT_ALPN.to_vec()] }
 }
 
 /// A key and request as the sidecar makes them.

@@ -98,6 +98,8 @@ async fn send(mut stream: h2::SendStream<Bytes>, mut bytes: Bytes, trailers: Opt
 async fn echo((request, mut respond): Served) {
     let client = request.headers().get("l5d-client-id").cloned();
     let te = request.headers().get("te").cloned();
+    let serial = request.headers().get("gossamer-client-serial").cloned();
+    assert!(request.headers().get_all("gossamer-client-serial").iter().count() <= 1);
     let mut body = request.into_body();
     let all = collect(&mut body).await.unwrap_or_default();
     let mut trailers = body.trailers().await.unwrap_or_default().unwrap_or_default();
@@ -105,6 +107,9 @@ async fn echo((request, mut respond): Served) {
     trailers.insert("x-length", all.len().into());
     if let Some(client) = client {
         trailers.insert("x-client", client);
+    }
+    if let Some(serial) = serial {
+        trailers.insert("x-serial", serial);
     }
     if let Some(te) = te {
         trailers.insert("x-te", te);
@@ -385,6 +390,25 @@ fn a_front_tells_the_control_plane_who_calls() {
         let (_, body, trailers) = call(&mut h2, "/svc/Echo", vec![1; 100]).await;
         assert_eq!(body.len(), 100);
         assert_eq!(trailers["x-client"], CLIENT);
+        // Of the certificate that was shown, and no other word for it.
+        let shown = control::testing::credentials(CLIENT);
+        let serial: String = shown.serial.iter().map(|byte| format!("{byte:02x}")).collect();
+        client.tell(News::Credentials(shown));
+        let mut forged = request("/svc/Echo");
+        forged.headers_mut().insert("gossamer-client-serial", "0badc0de".parse().unwrap());
+        for _ in 0..50 {
+            let (response, stream) = h2.send_request(forged.clone(), false).unwrap();
+            send(stream, vec![1; 10].into(), Some(HeaderMap::new())).await;
+            let mut body = response.await.unwrap().into_body();
+            collect(&mut body).await.unwrap();
+            let said = body.trailers().await.unwrap().unwrap()["x-serial"].clone();
+            assert_ne!(said, "0badc0de");
+            if said == serial.as_str() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        panic!("the serial of the new certificate was not said");
     });
     std::fs::remove_dir_all(folder).unwrap();
 }
@@ -395,9 +419,8 @@ fn new_credentials_lose_no_call() {
     let client = Arc::new(client);
     let renewed = client.clone();
     let renewing = std::thread::spawn(move || {
-        let credentials = control::testing::credentials(CLIENT);
         for _ in 0..600 {
-            renewed.tell(News::Credentials(credentials.clone()));
+            renewed.tell(News::Credentials(control::testing::credentials(CLIENT)));
             std::thread::sleep(Duration::from_millis(1));
         }
     });
