@@ -327,9 +327,8 @@ class Oracle:
         if pod.default_policy is not None:
             return pod.default_policy
         namespace = [one for one in self.all(Namespace) if one.key.name == pod.key.namespace]
-        if namespace and namespace[0].default_policy is not None:
-            return namespace[0].default_policy
-        return DefaultPolicy.ALL_AUTHENTICATED
+        said: DefaultPolicy | None = namespace[0].default_policy if namespace else None
+        return DefaultPolicy.ALL_AUTHENTICATED if said is None else said
 
     def default(self, policy: DefaultPolicy, asked: Asked) -> bool:
         near = any(asked.address in ip_network(one) for one in CLUSTER)

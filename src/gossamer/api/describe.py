@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from gossamer.api.judge import routes
 from gossamer.api.subjects import Subject
 from gossamer.compile import compile
+from gossamer.model.access import Action
 from gossamer.model.authorization import Network
-from gossamer.model.names import Default, Meta, service_name
+from gossamer.model.names import Default, Meta, Resource, service_name
 from gossamer.model.proxy_config import (
+    AccessRule,
     Authorization,
+    ClientRule,
     DetectInbound,
     Endpoint,
     EndpointSet,
@@ -56,7 +59,10 @@ def ports(view: View, workload: Workload) -> Iterator[PortWords]:
                 number,
                 protocol_word(config.protocol),
                 meta_word(config.meta),
-                tuple(authorization_words(one) for one in config.authorizations) or ("nobody is admitted",),
+                (
+                    *(rule_words(one, config.audit_denials) for one in config.rules),
+                    *(tuple(authorization_words(one) for one in config.authorizations) or ("nobody is admitted",)),
+                ),
                 tuple(route_words(one) for one in routes(config) if not isinstance(one.meta, Default)),
             )
 
@@ -123,15 +129,41 @@ def authorization_words(authorization: Authorization) -> str:
     return f"{meta_word(authorization.meta)}: {_clients(authorization)}{_networks(authorization.networks)}"
 
 
+def rule_words(rule: AccessRule, audited: bool = False) -> str:
+    """`AccessPolicy/ledger (nobody-deletes): denies all but auditor.bank… some requests`."""
+    word = "allows" if rule.action is Action.ALLOW else "would deny (break-glass)" if audited else "denies"
+    who = " or ".join(_client_words(one) for one in rule.clients) or "everybody"
+    what = ", some requests" if rule.requests else ""
+    where = f", on {meta_word(rule.route)}" if rule.route is not None else ""
+    section = f" ({rule.meta.section})" if isinstance(rule.meta, Resource) else ""
+    return f"{meta_word(rule.meta)}{section}: {word} {who}{what}{where}"
+
+
+def _client_words(rule: ClientRule) -> str:
+    who = "anybody"
+    if rule.among is not None:
+        who = _names(rule.among)
+    elif rule.not_among is not None:
+        who = f"all but {_names(rule.not_among)}"
+    elif rule.anonymous:
+        who = "whoever has no identity"
+    beyond = f" (not from {', '.join(str(one.cidr) for one in rule.not_networks)})" if rule.not_networks else ""
+    return f"{who}{_networks(rule.networks)}{beyond}"
+
+
 def _clients(authorization: Authorization) -> str:
     match authorization.clients:
         case Unauthenticated(tls):
             return "anybody over mutual TLS, with or without a certificate" if tls else "anybody"
-        case Identities(exact, suffixes):
-            if () in suffixes:
-                return "anybody with an identity of this mesh"
-            names = [*exact, *("*." + ".".join(suffix) for suffix in suffixes)]
-            return ", ".join(names) or "nobody"
+        case Identities() as names:
+            return _names(names)
+
+
+def _names(found: Identities) -> str:
+    if () in found.suffixes:
+        return "anybody with an identity of this mesh"
+    names = [*found.exact, *("*." + ".".join(suffix) for suffix in found.suffixes)]
+    return ", ".join(names) or "nobody"
 
 
 def _networks(networks: Sequence[Network]) -> str:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from gossamer.model.access import Action
 from gossamer.model.authorization import Network
 from gossamer.model.names import IPAddress, Meta
 from gossamer.model.proxy_config import (
+    AccessRule,
     Authorization,
+    ClientRule,
     DetectInbound,
     GrpcInbound,
     Http1Inbound,
@@ -21,6 +24,7 @@ from gossamer.model.proxy_config import (
     InboundRoute,
     Unauthenticated,
 )
+from gossamer.policy.decide import is_among
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,12 +39,37 @@ class Client:
 def admits(config: InboundConfig, client: Client) -> Meta | None:
     """The authorization that lets the client at least somewhere in, the Server's before a route's; None refuses.
 
-    A client of unknown address is taken to be in every network.
+    A client of unknown address is taken to be in every network. Of rules only those count that are about clients and
+    nothing else: whether a request is denied is a question about that request (`policy.decide`).
     """
+    if not config.audit_denials and any(_is_about(rule, client) for rule in config.rules if rule.action is Action.DENY):
+        return None
+    for rule in config.rules:
+        if rule.action is Action.ALLOW and _is_about(rule, client):
+            return rule.meta
     for authorization in (*config.authorizations, *_routes(config)):
         if admitted_by(authorization, client):
             return authorization.meta
     return None
+
+
+def _is_about(rule: AccessRule, client: Client) -> bool:
+    if rule.requests or rule.route is not None:
+        return False
+    return not rule.clients or any(_is_client(one, client) for one in rule.clients)
+
+
+def _is_client(rule: ClientRule, client: Client) -> bool:
+    if rule.among is not None and not is_among(client.identity, rule.among):
+        return False
+    if rule.not_among is not None and is_among(client.identity, rule.not_among):
+        return False
+    if rule.anonymous and client.identity:
+        return False
+    return all(
+        (not rule.networks or _within(rule.networks, address)) and not _within(rule.not_networks, address)
+        for address in client.addresses
+    )
 
 
 def admitted_by(authorization: Authorization, client: Client) -> bool:
@@ -65,13 +94,8 @@ def _known(authorization: Authorization, client: Client) -> bool:
     match authorization.clients:
         case Unauthenticated(tls):
             return client.tls or not tls
-        case Identities(exact, suffixes):
-            if not client.identity:
-                return False
-            labels = tuple(client.identity.split("."))
-            return client.identity in exact or any(
-                not suffix or (len(labels) > len(suffix) and labels[-len(suffix) :] == suffix) for suffix in suffixes
-            )
+        case Identities() as names:
+            return is_among(client.identity, names)
 
 
 def _within(networks: Iterable[Network], address: IPAddress) -> bool:
