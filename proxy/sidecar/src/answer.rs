@@ -158,6 +158,8 @@ impl Engine {
             exchange.edge = edge;
         }
         match failure.author {
+            // Said where it was refused, with the caller's name.
+            Author::Inbound if refused => {}
             Author::Application => telemetry::debug!("request failed: {failure}"),
             _ => telemetry::info!("request failed: {failure}"),
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use codec::detect::Detected;
 use control::handover::Ask;
-use rules::inbound::{Protocol, Refusal, ServerPolicy, authorize_connection};
+use rules::inbound::{ClientTls, Permit, Protocol, Refusal, ServerPolicy, authorize_connection};
 use rules::meta::Meta;
 use rules::outbound::Unavailable;
 use telemetry::{Direction, Dst, Edge, EdgeKey, Reason};
@@ -174,6 +174,31 @@ impl Engine {
             edge: edge.clone(),
         });
         edge
+    }
+}
+
+impl Called {
+    /// Says what nothing but audit mode let through, and what policy refused; the log bounds how often.
+    pub fn log(&self, verdict: Result<&Permit, &Cause>) {
+        let port = self.local.port();
+        match verdict {
+            Ok(permit) if permit.is_audit() => {
+                telemetry::info!("audit lets {self} through to port {port}: {} would refuse", permit.server().name());
+            }
+            Ok(_) => {}
+            Err(cause) => telemetry::info!("{self} refused at port {port}: {cause}"),
+        }
+    }
+}
+
+/// The proven name, or the address and what is missing.
+impl std::fmt::Display for Called {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.client.tls {
+            ClientTls::Mesh(Some(name)) => write!(f, "{name}"),
+            ClientTls::Mesh(None) | ClientTls::Passthrough => write!(f, "{} (no certificate)", self.client.address),
+            ClientTls::Plaintext => write!(f, "{} (plaintext)", self.client.address),
+        }
     }
 }
 

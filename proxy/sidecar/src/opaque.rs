@@ -127,9 +127,12 @@ fn connect_inbound(
             engine
                 .inbound_edge(&called, telemetry::Protocol::Tcp, &policy.meta, None, None)
                 .denied(Reason::Unauthorized);
-            return Err(crate::inbound::cause_of(&refusal));
+            let cause = crate::inbound::cause_of(&refusal);
+            called.log(Err(&cause));
+            return Err(cause);
         }
     };
+    called.log(Ok(&permit));
     let edge =
         engine.inbound_edge(&called, telemetry::Protocol::Tcp, permit.server(), None, Some(permit.authorization()));
     let Some(mut dialled) = engine.dial_app(called.local, Waiter::Conn(id))? else { return Ok(None) };
@@ -322,7 +325,10 @@ impl Engine {
             let author = if cause.reason == Reason::NoPolicy { Author::ControlPlane } else { Author::Outbound };
             self.metrics.edge(key).failure(author, cause.reason);
         }
-        telemetry::info!("connection refused: {}: {cause}", side.author());
+        // What policy refused at a port of ours is said where it was refused.
+        if !matches!((side, cause.reason), (Side::Inbound(_), Reason::Unauthorized)) {
+            telemetry::info!("connection refused: {}: {cause}", side.author());
+        }
         self.later(Task::Reset(id));
     }
 

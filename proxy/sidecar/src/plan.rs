@@ -108,10 +108,12 @@ fn inbound_plan(engine: &mut Engine, id: ExchangeId, called: &Called, head: &mut
                 _ => None,
             };
             engine.inbound_edge(called, protocol, &policy.meta, route, None).denied(cause.reason);
+            called.log(Err(&cause));
             return Err(cause.by(Author::Inbound).into());
         }
     };
     let permit = &admitted.permit;
+    called.log(Ok(permit));
     let edge = engine.inbound_edge(called, protocol, permit.server(), permit.route(), Some(permit.authorization()));
     if let Some(exchange) = engine.exchanges.get_mut(id) {
         exchange.edge = Some(edge);

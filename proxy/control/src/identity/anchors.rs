@@ -160,7 +160,7 @@ mod tests {
         file(6);
         assert_eq!(bundle.refresh(), Ok(true));
         assert_eq!((held(&bundle), &bundle.bundle.revoked), ((6, 1), &revoked));
-        assert_eq!(bundle.offer(&TrustBundle { anchors: vec![vec![1]], ..stream(8) }).is_err(), true);
+        assert!(bundle.offer(&TrustBundle { anchors: vec![vec![1]], ..stream(8) }).is_err());
         assert_eq!(held(&bundle), (6, 1), "the last good one stays");
         assert_eq!(bundle.offer(&stream(7)), Ok(true));
         assert_eq!(held(&bundle), (7, 2));
