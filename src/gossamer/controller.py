@@ -29,6 +29,8 @@ from cryptography import x509
 
 import gossamer
 from gossamer.api import lifecycle as lifecycle_api
+from gossamer.api import machines as machines_api
+from gossamer.api import machines_admin
 from gossamer.api import server as sidecars_api
 from gossamer.api.admin import Admin
 from gossamer.api.audits import SOURCE as ADMIN
@@ -53,15 +55,19 @@ from gossamer.resources.documents import load
 from gossamer.resources.metadata import key_of
 from gossamer.resources.problem import InvalidResource, Where
 from gossamer.settings import ControllerSettings, InvalidSetting, Paths, controller_settings, paths
-from gossamer.standalone import keys, replicas, trust_root
+from gossamer.standalone import advertised, keys, replicas, trust_root
 from gossamer.standalone.addresses import Addresses, Taken, bindable
+from gossamer.standalone.advertised import FRONT_PORT, Advertise, Advertised
 from gossamer.standalone.agent_socket import AgentSocket, Facts
 from gossamer.standalone.desk import LocalDesk
 from gossamer.standalone.directory import Directory
 from gossamer.standalone.front import Front
 from gossamer.standalone.issuance import IssuanceLog
+from gossamer.standalone.join_tokens import JoinTokens
 from gossamer.standalone.lifecycle import Lifecycle
 from gossamer.standalone.lock import Lock
+from gossamer.standalone.machines import PREFIX as MACHINES
+from gossamer.standalone.machines import Machines, revoker
 from gossamer.standalone.opening import open_store
 from gossamer.standalone.registry import PREFIX as REGISTRATIONS
 from gossamer.standalone.registry import Registry
@@ -77,13 +83,13 @@ from gossamer.state import State
 
 SOURCES = ("store", "files", "run", ADMIN)
 CONTROL_OWNER = "control"
-FRONT_PORT = 8443
 # Of a twentieth of a second each.
 ADDRESS_TRIES = 100
 # Time for the front to get its certificate and listen, and for streams to end when this process does.
 FRONT_SECONDS = 15.0
 GRACE = 1.0
 TOKEN_SWEEP = 60.0
+MACHINES_SWEEP = 1.0
 FORGET_SWEEP = 5.0
 LOG_SWEEP = 10.0
 
@@ -146,6 +152,10 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         virtual = Virtual(Addresses(store, SERVICE_NETWORK, os.urandom))
         control_address = await _control_address(store, others.owner(CONTROL_OWNER))
         mesh = replace(mesh, control_address=(control_address, FRONT_PORT), bundle=trustee.bundle)
+
+        # Other machines: what they find of this one.
+        advertise = advertised.said(store, others.owner("advertise"), settings.advertise, settings.advertise_range)
+        places = Advertised(store, os.urandom, advertise, advertised.bindable)
         control_name = mesh.control_identity
 
         # State: what sources say → snapshots.
@@ -153,7 +163,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         problems = _Problems()
         stored = Stored(store, decode, virtual, problems)
         directory = Directory(settings.dir, decode, partial(state.holder, other_than="files"), virtual, problems)
-        node = socket.gethostname()
+        node = settings.node or socket.gethostname()
         registry = Registry(
             store,
             workload_addresses,
@@ -162,6 +172,8 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             node,
             time.time,
             os.urandom,
+            zone=settings.zone,
+            advertised=places,
             replica=others.id,
             leadership=leadership,
             alive=others.alive,
@@ -183,7 +195,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         lifecycle = Lifecycle(trustee, signer, issued, mesh, registry.registrations, edges.heard, time.time)
         front = Front(
             [str(find_proxy())],
-            _front_environment(files, control_address, mesh),
+            _front_environment(files, control_address, mesh, advertise),
             files.front_log,
             lambda: tokens.issue(control_name, time.time()),
             random.random,
@@ -203,6 +215,22 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         facts = Facts(files.trust_anchors, fronts, files.runtime, files.state)
         desk = LocalDesk(registry, tokens, mesh, time.time, control.written)
         agent = AgentSocket(desk, facts, time.time)
+        machines = Machines(
+            store,
+            registry,
+            desk,
+            tokens,
+            JoinTokens(store, os.urandom),
+            lambda: state.snapshot.mesh,
+            signer.at_once,
+            revoker(trustee, settings.leaf_lifetime, time.time),
+            lambda networks: state.set_mesh(replace(state.snapshot.mesh, machine_networks=networks)),
+            advertise.address if advertise else None,
+            time.time,
+            os.urandom,
+        )
+        others.on(MACHINES, machines.heard)
+        control.add(machines_api.methods(machines, lambda: state.snapshot.mesh, control.written))
         plane = Plane(
             about=About(gossamer.__version__, files.mesh, os.getpid(), time.time()),
             state=state,
@@ -217,6 +245,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             stop=stop.set,
         )
         admin = Server({**Admin(plane).methods(), **lifecycle_api.methods(lifecycle)}, admit=_admit)
+        admin.add(machines_admin.methods(machines, str(advertise or ""), time.time))
 
         await control.serve_unix(files.control_socket)
         held.callback(control.close)
@@ -233,6 +262,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
                 ("trust", trustee.run()),
                 ("rotation by age", trust_root.by_age(lifecycle, leadership)),
                 ("front sidecar", front.run()),
+                ("machines", _every(MACHINES_SWEEP, machines.sweep)),
                 ("launchers' socket", _launchers(agent, state, front, files)),
                 ("join tokens", _every(TOKEN_SWEEP, lambda: tokens.expire(time.time()))),
                 ("forgotten edges", _every(FORGET_SWEEP, _Forget(state, edges))),
@@ -303,12 +333,12 @@ def _named(store: Store, settings: ControllerSettings) -> Mesh:
 
 async def _control_address(store: Store, owner: str) -> IPv4Address:
     """The front's own address, which running sidecars know: kept, also when a predecessor's front ends late."""
-    addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom, _free)
+    addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom, bindable(FRONT_PORT))
     found = addresses.of(owner)
     if found is None:
         return addresses.allocate(owner)
     for _ in range(ADDRESS_TRIES):
-        if _free(found):
+        if bindable(FRONT_PORT)(found):
             return found
         await asyncio.sleep(0.05)
     if store.scan(REGISTRATIONS):
@@ -317,19 +347,14 @@ async def _control_address(store: Store, owner: str) -> IPv4Address:
     return addresses.allocate(owner)
 
 
-def _free(address: IPv4Address) -> bool:
-    """Whether the front could listen there now. Connections that linger are no hindrance to it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((str(address), FRONT_PORT))
-        except OSError:
-            return False
-    return True
-
-
-def _front_environment(files: Paths, address: IPv4Address, mesh: Mesh) -> Mapping[str, str]:
+def _front_environment(
+    files: Paths, address: IPv4Address, mesh: Mesh, advertise: Advertise | None
+) -> Mapping[str, str]:
     """Nothing of this process's environment is the front's but the log settings."""
+    if advertise is not None and not bindable(advertise.port)(advertise.address):
+        raise Unavailable(
+            f"--advertise {advertise}: cannot be listened on; is it an address of this machine, and free?"
+        )
     name = mesh.control_identity
     itself = {"ns": mesh.front.namespace, "pod": mesh.front.name}
     passed = {key: os.environ[key] for key in ("LINKERD2_PROXY_LOG", "LINKERD2_PROXY_LOG_FORMAT") if key in os.environ}
@@ -341,6 +366,7 @@ def _front_environment(files: Paths, address: IPv4Address, mesh: Mesh) -> Mappin
         "GOSSAMER_PROXY_TOKEN_FROM": "launcher",
         "GOSSAMER_PROXY_ADMIN_ADDR": f"unix:{files.front_admin}",
         "LINKERD2_PROXY_INBOUND_LISTEN_ADDR": f"{address}:{FRONT_PORT}",
+        "GOSSAMER_PROXY_ALSO_LISTEN": str(advertise or ""),
         "LINKERD2_PROXY_IDENTITY_LOCAL_NAME": name,
         "LINKERD2_PROXY_POLICY_WORKLOAD": json.dumps(itself, separators=(",", ":")),
     }

@@ -80,9 +80,9 @@ def _served(paths: Paths, process: Process, before: int) -> bool:
             return served_by == process.pid
         # Where another one holds the mesh's lock, that one will serve.
         if process.ended() and not _locked(paths.lock):
-            raise NotStarted(f"the control plane did not start: {last_words(paths.log, before)}")
+            raise NotStarted(f"{_what(paths)} did not start: {last_words(paths.log, before)}")
         time.sleep(POLL_SECONDS)
-    raise NotStarted(f"the control plane did not start within {START_SECONDS:.0f} s; its log is {paths.log}")
+    raise NotStarted(f"{_what(paths)} did not start within {START_SECONDS:.0f} s; its log is {paths.log}")
 
 
 def command(paths: Paths, arguments: Sequence[str]) -> list[str]:
@@ -90,6 +90,10 @@ def command(paths: Paths, arguments: Sequence[str]) -> list[str]:
     if joined(paths):
         return [sys.executable, "-m", "gossamer.agent.machine", "--mesh", paths.mesh]
     return [sys.executable, "-m", "gossamer.controller", "--mesh", paths.mesh, *arguments]
+
+
+def _what(paths: Paths) -> str:
+    return "this machine's agent" if joined(paths) else "the control plane"
 
 
 def joined(paths: Paths) -> bool:

@@ -77,7 +77,7 @@ def sidecar_environment(answer: Mapping[str, Any], registration: Registration) -
         "LINKERD2_PROXY_POLICY_CLUSTER_NETWORKS": networks,
         "LINKERD2_PROXY_DESTINATION_PROFILE_NETWORKS": networks,
         "LINKERD2_PROXY_INBOUND_LISTEN_ADDR": f"{answer['address']}:{answer['inbound_port']}",
-        "GOSSAMER_PROXY_ALSO_LISTEN": answer.get("advertised", ""),
+        "GOSSAMER_PROXY_ALSO_LISTEN": answer.get("listen") or answer.get("advertised", ""),
         "LINKERD2_PROXY_INBOUND_DEFAULT_POLICY": answer["default_policy"],
         "LINKERD2_PROXY_INBOUND_PORTS": targets,
         "LINKERD2_PROXY_LOG": os.environ.get("GOSSAMER_PROXY_LOG", ""),

@@ -67,7 +67,7 @@ class Machines(Protocol):
 
     def register(self, machine: Any, document: object, pid: int, address: IPv4Address, advertised: str) -> object: ...
 
-    def resume(self, machine: Any, session: str, pid: int) -> Key: ...
+    def resume(self, machine: Any, session: str, pid: int) -> tuple[Key, Running]: ...
 
     def admission(self, machine: Any, key: Key) -> str: ...
 
@@ -85,7 +85,7 @@ def methods(machines: Machines, mesh: Callable[[], Mesh], settled: Callable[[], 
         _read(pb.AnchorsRequest, request)
         held = mesh()
         found = held.bundle.anchors.get(held.trust_domain, ())
-        return pb.AnchorsResponse(anchors=found, trust_domain=held.trust_domain).SerializeToString()
+        return pb.AnchorsResponse(anchors=found).SerializeToString()
 
     def join(request: bytes, context: Context) -> bytes:
         asked = _read(pb.JoinRequest, request)
@@ -111,8 +111,9 @@ def methods(machines: Machines, mesh: Callable[[], Mesh], settled: Callable[[], 
         asked = _read(pb.ResumeRequest, request)
         with border():
             machine = machines.caller(context.peer, asked.session)
-            key = machines.resume(machine, asked.workload_session, asked.pid)
-        return pb.ResumeResponse(namespace=key.namespace, name=key.name).SerializeToString()
+            key, known = machines.resume(machine, asked.workload_session, asked.pid)
+        place = (key.namespace, key.name)
+        return pb.ResumeResponse(workload=_running(*place, known)).SerializeToString()
 
     def token(request: bytes, context: Context) -> bytes:
         asked = _read(pb.TokenRequest, request)
@@ -218,6 +219,10 @@ def _place(text: str) -> str:
     if not port.isdecimal() or not 0 < int(port) < 65536 or address.is_loopback or address.is_unspecified:
         raise Status(Code.INVALID_ARGUMENT, f"not an address and port that other machines could reach: {text[:64]}")
     return f"{address}:{int(port)}"
+
+
+def _running(namespace: str, name: str, known: Running) -> pb.Running:
+    return pb.Running(namespace=namespace, name=name, listening=known.listening, withdrawn=known.withdrawn)
 
 
 def _beat(asked: pb.BeatRequest) -> Beat:

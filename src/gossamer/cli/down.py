@@ -27,6 +27,9 @@ def command(settings: Settings) -> None:
 
     session = settings.session()
     paths = session.local("down")
+    if controlplane.joined(paths):
+        _end_agent(paths)
+        return
     if not controlplane.accepts(paths.admin_socket):
         click.echo(f"no control plane runs for mesh {paths.mesh}")
         return
@@ -48,6 +51,18 @@ def command(settings: Settings) -> None:
         names = ", ".join(f"{workload.namespace}/{workload.name}" for workload in running[:5])
         more = f" and {len(running) - 5} more" if len(running) > 5 else ""
         click.echo(f"still running: {names}{more} (they keep working until their certificates expire)")
+
+
+def _end_agent(paths: Paths) -> None:
+    """Ends the agent of a joined machine."""
+    from gossamer.agent import controlplane
+
+    process = controlplane.holder(paths)
+    if process is None:
+        click.echo(f"no agent runs for mesh {paths.mesh}")
+        return
+    process.end()
+    click.echo(f"the agent of mesh {paths.mesh} has stopped; programs that it registered are not reached while it is")
 
 
 def _end(paths: Paths) -> None:

@@ -45,7 +45,19 @@ class Session:
         if self.remote is not None:
             return f"no control plane answers at {self.remote} (context {self.context})"
         flag = "" if self.mesh == "default" else f" --mesh {self.mesh}"
+        away = self._control_elsewhere()
+        if away:
+            return f"this machine has joined mesh {self.mesh}, whose control plane is at {away}; run this command there"
         return f"no control plane runs for mesh {self.mesh}; start it with `gossamer up{flag}`"
+
+    def _control_elsewhere(self) -> str:
+        """Where the control plane of a joined machine is; "" for one that has not joined."""
+        import json
+
+        try:
+            return str(json.loads((self.paths.machine / "membership.json").read_text())["control"][0])
+        except (OSError, ValueError, LookupError):
+            return ""
 
     def local(self, what: str) -> Paths:
         """The files of a mesh of this machine, for commands that start or stop things here."""

@@ -41,6 +41,10 @@ POLICIES = (
     help="For ports without a Server (default: all-authenticated).",
 )
 @click.option("--leaf-lifetime", metavar="TIME", help="Lifetime of workloads' certificates: 24h, 90m, 30s.")
+@click.option("--advertise", metavar="ADDR[:PORT]", help="Let other machines join and reach this one here (or: none).")
+@click.option("--advertise-range", metavar="CIDR", help="Network of this machine with an address for each workload.")
+@click.option("--node", metavar="NODE", help="Node label of workloads here (default: the host's name).")
+@click.option("--zone", metavar="ZONE", help="Zone label of workloads here.")
 @store_options
 @click.option("--foreground", is_flag=True, help="Stay in the foreground, for service managers.")
 @click.pass_obj
@@ -54,6 +58,10 @@ def command(
     issuer_key: Path | None,
     default_inbound_policy: str | None,
     leaf_lifetime: str | None,
+    advertise: str | None,
+    advertise_range: str | None,
+    node: str | None,
+    zone: str | None,
     foreground: bool,
     **store: str | Path | None,
 ) -> None:
@@ -70,6 +78,10 @@ def command(
         "--issuer-key": issuer_key,
         "--default-inbound-policy": default_inbound_policy,
         "--leaf-lifetime": None if leaf_lifetime is None else str(seconds(leaf_lifetime)),
+        "--advertise": advertise,
+        "--advertise-range": advertise_range,
+        "--node": node,
+        "--zone": zone,
         **{"--" + name.replace("_", "-"): value for name, value in given_store(store).items()},
     }
     arguments = [part for folder in folders for part in ("--dir", str(folder))]
@@ -84,6 +96,8 @@ def _start(settings: Settings, arguments: list[str], foreground: bool) -> None:
     paths = settings.session().local("up")
     if inside_a_mesh():
         raise CliError("this program is itself in a mesh; run `gossamer up` outside of `gossamer run`")
+    if controlplane.joined(paths):
+        raise CliError(f"this machine has joined mesh {paths.mesh}; `gossamer leave` first, or use another --mesh")
     if controlplane.serving(paths):
         _answers(settings)
         ignored = f"; {' '.join(arguments[::2])} not applied: `gossamer down` first" if arguments else ""

@@ -1,7 +1,7 @@
 """The text of a join token: what a machine needs to know before it trusts anything.
 
 `gsm1.` and base64url of compact JSON: `h` the hash of whom to trust, `s` the secret, `e` when it ends, `n` the machine
-it is for ("" when that is open). The hash covers the control plane's name as well as its anchors: else somebody with a
+it is for ("" when that is open), `d` the trust domain. The hash covers the control plane's name as well as its anchors: else somebody with a
 certificate of the mesh could show the right anchors and be taken for the control plane.
 """
 
@@ -30,6 +30,7 @@ class JoinToken:
     secret: str
     expires: int
     machine: str = ""
+    domain: str = "cluster.local"
 
     def __repr__(self) -> str:
         return f"JoinToken(machine={self.machine!r}, expires={self.expires})"
@@ -42,7 +43,7 @@ def trust_hash(control_name: str, anchors: Iterable[bytes]) -> str:
 
 
 def encode(token: JoinToken) -> str:
-    words = {"h": token.trust, "s": token.secret, "e": token.expires, "n": token.machine}
+    words = {"h": token.trust, "s": token.secret, "e": token.expires, "n": token.machine, "d": token.domain}
     text = json.dumps(words, separators=(",", ":")).encode()
     return PREFIX + urlsafe_b64encode(text).rstrip(b"=").decode()
 
@@ -57,11 +58,11 @@ def decode(text: str) -> JoinToken:
     raw = body.removeprefix(PREFIX)
     try:
         words = json.loads(urlsafe_b64decode(raw + "=" * (-len(raw) % 4)))
-        token = JoinToken(words["h"], words["s"], words["e"], words["n"])
+        token = JoinToken(words["h"], words["s"], words["e"], words["n"], words["d"])
         whole = len(bytes.fromhex(token.trust)) == 32
     except (Error, ValueError, KeyError, TypeError, RecursionError) as error:
         raise NotAToken("the join token is damaged: copy all of it, in one line") from error
-    texts = isinstance(token.secret, str) and isinstance(token.machine, str)
+    texts = all(isinstance(one, str) for one in (token.secret, token.machine, token.domain))
     if not whole or not texts or not isinstance(token.expires, int):
         raise NotAToken("the join token is damaged: copy all of it, in one line")
     return token

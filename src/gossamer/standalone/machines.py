@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives import serialization
 from gossamer.identity import revocation
 from gossamer.identity.request import parse
 from gossamer.identity.revocation import Revoked
-from gossamer.model.machine import Beat, Machine, Ticket
+from gossamer.model.machine import Beat, Machine, Running, Ticket
 from gossamer.model.mesh import Mesh, Revocation
 from gossamer.model.names import IPNetwork, Key, identity
 from gossamer.ports import Conflict, Denied, Store, Unavailable, Write
@@ -147,7 +147,8 @@ class Machines:
         anchors = mesh.bundle.anchors.get(mesh.trust_domain, ())
         secret, ident = self._join_tokens.create(ticket)
         trust = trust_hash(mesh.control_identity, anchors)
-        return join_token.encode(JoinToken(trust, secret, int(ticket.expires), ticket.machine)), ident
+        token = JoinToken(trust, secret, int(ticket.expires), ticket.machine, mesh.trust_domain)
+        return join_token.encode(token), ident
 
     def tokens(self) -> Sequence[Kept]:
         return self._join_tokens.known()
@@ -264,9 +265,10 @@ class Machines:
             except Taken as error:
                 raise Conflict(str(error)) from error
 
-    def resume(self, machine: Joined, session: str, pid: int) -> Key:
+    def resume(self, machine: Joined, session: str, pid: int) -> tuple[Key, Running]:
         with _refusals():
-            return self._registry.resume(session, pid, machine.name).key
+            found = self._registry.resume(session, pid, machine.name)
+            return found.key, Running(found.registration.listening, found.registration.withdrawn)
 
     def admission(self, machine: Joined, key: Key) -> str:
         with _refusals():
@@ -292,6 +294,8 @@ class Machines:
             self._registry.place(machine.name, Place(said.node, said.zone))
             self._changed()
         with _refusals():
+            if said.address:
+                self._registry.move(machine.name, said.address)
             return heard.nonce, self._registry.keep(machine.name, said.running, complete=said.complete)
 
     def sweep(self) -> None:

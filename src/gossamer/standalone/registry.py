@@ -18,7 +18,7 @@ from gossamer.model.machine import Running
 from gossamer.model.mesh import WORKLOAD_NETWORK, Mesh
 from gossamer.model.names import Key, local
 from gossamer.model.service import SERVICE, Service
-from gossamer.model.workload import EXTERNAL_WORKLOAD, WORKLOAD, ExternalWorkload, Workload
+from gossamer.model.workload import EXTERNAL_WORKLOAD, INBOUND_PORT, WORKLOAD, ExternalWorkload, Workload
 from gossamer.ports import Conflict, Deliver, Leadership, Store, Unavailable, Write
 from gossamer.standalone.addresses import Addresses, Taken
 from gossamer.standalone.advertised import Advertised
@@ -96,6 +96,8 @@ class Registry:
         self._clock = clock
         self._random = random
         self._deliver: Deliver | None = None
+        # Whether a registration's certificates are revoked (its session's digest): then nobody is sent to it.
+        self.barred: Callable[[str], bool] = lambda session: False
         # Called when nothing is left of a workload.
         self.ended: Callable[[Key], None] = lambda key: None
         self._leases: dict[Key, int] = {}
@@ -248,6 +250,20 @@ class Registry:
         self._places[machine] = place
         for registration in self.of_machine(machine):
             self._show(registration)
+
+    def move(self, machine: str, address: str) -> None:
+        """A joined machine has another address now: its workloads are reached there, at the ports they have."""
+        for registration in self.of_machine(machine):
+            host, _, port = registration.advertised.rpartition(":")
+            if host == address or port == str(INBOUND_PORT):
+                continue
+            place, owner = f"{address}:{port}", _owner(registration.key)
+            self._advertised.release(owner)
+            try:
+                self._advertised.claim(owner, place)
+            except Taken as error:
+                raise Refused(f"{error}; start {registration.key} again") from error
+            self._save(replace(registration, advertised=place))
 
     def hold(self, key: Key, machine: str) -> Held:
         """What a joined machine runs, in its hands. Raises `Refused`."""
@@ -421,12 +437,19 @@ class Registry:
         replicas = [one for one in self._held.values() if one.service == key]
         return owned_service(key, replicas, self._virtual.of(key))
 
+    def judge(self) -> None:
+        """Who is barred has changed: says anew what of it is to be seen."""
+        for registration in self._held.values():
+            self._show(registration)
+
     def _show(self, registration: Registration) -> None:
         for shown in self._shown(registration):
             self._say(Put(shown))
 
     def _shown(self, registration: Registration) -> tuple[Workload | ExternalWorkload, ...]:
         place = self._placed(registration)
+        if self.barred(registration.session):
+            registration = replace(registration, withdrawn=True)
         workload = registration.workload(self._mesh, place)
         return (workload, registration.external(self._mesh, place)) if registration.machine else (workload,)
 

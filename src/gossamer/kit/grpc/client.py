@@ -26,14 +26,18 @@ class Client:
     Raises `Status` for what the server answered and Status(UNAVAILABLE) when it cannot be reached or goes away.
     """
 
-    def __init__(self, path: str, timeout: float = 10.0) -> None:
-        """`timeout`, in seconds, is for connecting and for unary calls that name none."""
+    def __init__(self, path: str, timeout: float = 10.0, connection: socket.socket | None = None) -> None:
+        """`timeout`, in seconds, is for connecting and for unary calls that name none.
+
+        `connection`: an open one to use, of any kind; `path` is then only what errors call it.
+        """
         self._timeout = timeout
         self._connection = Connection(server=False)
-        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
+        self._socket = connection or socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_CLOEXEC)
         self._socket.settimeout(timeout)
         try:
-            self._socket.connect(path)
+            if connection is None:
+                self._socket.connect(path)
             self._send()
         except OSError as error:
             self._socket.close()
