@@ -117,3 +117,30 @@ def test_a_program_reads_the_same_environment_folder_and_limits(mesh: Mesh) -> N
     through = mesh.ask("same", *command)
 
     assert through.stdout == without.stdout, through.stderr
+
+
+LAZY = """
+import socket, threading, time
+s = socket.socket(); s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1); s.bind(("0.0.0.0", 8340)); s.listen(8)
+time.sleep(1)
+def answer(c):
+    c.recv(4096); c.sendall(b"HTTP/1.1 200 OK\\r\\ncontent-length: 2\\r\\nconnection: close\\r\\n\\r\\nok"); c.close()
+while True:
+    threading.Thread(target=answer, args=(s.accept()[0],), daemon=True).start()
+"""
+CROWD = """
+import collections, concurrent.futures as f, urllib.error, urllib.request
+def ask(_):
+    try: return urllib.request.urlopen("http://lazy:8340/", timeout=30).status
+    except urllib.error.HTTPError as error: return error.code
+print(*collections.Counter(f.ThreadPoolExecutor(40).map(ask, range(40))).items())
+"""
+
+
+def test_a_crowd_at_a_program_that_is_slow_to_accept_waits_as_without_a_mesh(mesh: Mesh) -> None:
+    """Its queue holds nine; the kernel tries again after a second where there was no room."""
+    mesh.serve("lazy", sys.executable, "-c", LAZY)
+
+    answer = mesh.ask("crowd", sys.executable, "-c", CROWD)
+
+    assert answer.stdout == b"(200, 40)\n", answer.stderr

@@ -79,6 +79,8 @@ def sidecar_environment(answer: Mapping[str, Any], registration: Registration) -
         "LINKERD2_PROXY_INBOUND_LISTEN_ADDR": f"{answer['address']}:{answer['inbound_port']}",
         "GOSSAMER_PROXY_ALSO_LISTEN": answer.get("listen") or answer.get("advertised", ""),
         "LINKERD2_PROXY_INBOUND_DEFAULT_POLICY": answer["default_policy"],
+        # A program whose queue of connections is full keeps callers waiting, as without a mesh; it does not fail them.
+        "LINKERD2_PROXY_INBOUND_CONNECT_TIMEOUT": "10s",
         "LINKERD2_PROXY_INBOUND_PORTS": targets,
         "LINKERD2_PROXY_LOG": os.environ.get("GOSSAMER_PROXY_LOG", ""),
     }
