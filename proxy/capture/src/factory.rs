@@ -142,6 +142,8 @@ pub(crate) fn live(launcher: Option<Pid>, sidecar: &OwnedFd, launcher_end: &Owne
     let null = null.as_fd();
     kernel::process::arrange(&[null, null, null, sidecar.as_fd(), launcher_end.as_fd()], 0)?;
     let (sidecar, launcher) = (kernel::inherited(3)?, kernel::inherited(4)?);
+    // Little of the program is needed from here on; with all of it mapped, nothing is worse.
+    kernel::memory::release_file_pages().unwrap_or_default();
     serve(&sidecar, &launcher, MARK);
     Ok(())
 }

@@ -303,6 +303,8 @@ impl Launcher {
         self.phase = Phase::Running;
         self.deadline = None;
         start::let_go(&self.parts.theirs);
+        // As in the factory: what made the namespaces is not needed again.
+        kernel::memory::release_file_pages().unwrap_or_default();
         if std::env::var_os("GOSSAMER_TIMING").is_some() {
             let parts = &self.parts;
             let since = |to: Instant, from: Instant| to.saturating_duration_since(from).as_secs_f64() * 1e3;

@@ -9,6 +9,7 @@
 pub mod count;
 pub mod datagram;
 mod descriptor;
+pub mod memory;
 pub mod process;
 pub mod signal;
 

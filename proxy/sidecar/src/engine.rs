@@ -27,6 +27,7 @@ use crate::inbound::Ports;
 use crate::options::Options;
 use crate::outbound::{DestId, Destinations};
 use crate::pool::Pool;
+use crate::rest::Rest;
 use crate::trust::Believed;
 use crate::upstream::Upstreams;
 use crate::wheel::{self, Wheel};
@@ -46,6 +47,7 @@ pub enum Timer {
     Endpoints(crate::balance::BalancerId),
     Port(u16),
     Accept,
+    Rest,
     Quiet,
     Drain,
 }
@@ -115,6 +117,7 @@ pub struct Engine {
     pub upstreams: Upstreams,
     pub app: App,
     pub drain: Drain,
+    pub rest: Rest,
 }
 
 /// What the engine is connected to.
@@ -160,6 +163,7 @@ impl Engine {
             upstreams: Upstreams::default(),
             app,
             drain: Drain::default(),
+            rest: Rest::default(),
         };
         engine.app.register(&engine.registry, Token(SOCKETS as usize))?;
         Ok(engine)
@@ -181,6 +185,9 @@ impl Engine {
                 _ => {}
             }
             self.now = self.base.elapsed().as_nanos() as u64;
+            if !events.is_empty() {
+                self.stir();
+            }
             for event in events.iter() {
                 self.dispatch(event);
                 self.work();
@@ -240,6 +247,7 @@ impl Engine {
             Timer::Endpoints(id) => self.balancer_timer(id),
             Timer::Port(port) => self.port_timer(port),
             Timer::Accept => self.accept_again(),
+            Timer::Rest => self.rest_timer(),
             Timer::Quiet => self.quiet_timer(),
             Timer::Drain => self.drain_timer(),
         }

@@ -5,7 +5,7 @@
 //! what), [`opaque`] (bytes), [`http1`], [`http2`], [`exchange`] (requests), [`plan`] (what becomes of them), [`attempt`]
 //! (how they get somewhere), [`flow`] (their bodies), [`answer`] (responses), [`upstream`] and [`dial`] (connections we
 //! open), [`io`] and [`output`] (sockets and TLS below all of it), [`trust`] (what
-//! becomes of connections when trust moves).
+//! becomes of connections when trust moves), [`rest`] (what is given back when nothing happens).
 
 pub mod accept;
 pub mod answer;
@@ -33,6 +33,7 @@ pub mod output;
 pub mod plan;
 pub mod pool;
 pub mod quick;
+pub mod rest;
 pub mod side;
 pub mod socket;
 pub mod start;
