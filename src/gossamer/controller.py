@@ -76,6 +76,8 @@ from gossamer.standalone.signer import Signer
 from gossamer.standalone.stored import PREFIX as RESOURCES
 from gossamer.standalone.stored import Declared, Stored
 from gossamer.standalone.tokens import Tokens
+from gossamer.standalone.told import PREFIX as TOLD
+from gossamer.standalone.told import SharedTold
 from gossamer.standalone.trust_store import KEY as TRUST
 from gossamer.standalone.trustee import Trustee
 from gossamer.standalone.virtual import Virtual
@@ -89,6 +91,7 @@ ADDRESS_TRIES = 100
 FRONT_SECONDS = 15.0
 GRACE = 1.0
 TOKEN_SWEEP = 60.0
+TOLD_SWEEP = 1.0
 MACHINES_SWEEP = 1.0
 FORGET_SWEEP = 5.0
 LOG_SWEEP = 10.0
@@ -188,11 +191,13 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         edges = Edges(time.time())
         watches = Watches(state)
         trustee.publish = lambda bundle: state.set_mesh(replace(state.snapshot.mesh, bundle=bundle))
-        trustee.live = lambda: tuple(trust_root.live(registry.registrations(), mesh, edges.heard))
+        told = SharedTold(store, others.id, edges.heard, mesh.front, others.alive)
+        others.on(TOLD, told.heard_of)
+        trustee.live = lambda: tuple(trust_root.live(registry.registrations(), mesh, told.heard))
         issued = IssuanceLog(files.issuance_log, time.time())
         held.callback(issued.close)
         signer = Signer(trustee, tokens, issued, time.time, os.urandom)
-        lifecycle = Lifecycle(trustee, signer, issued, mesh, registry.registrations, edges.heard, time.time)
+        lifecycle = Lifecycle(trustee, signer, issued, mesh, registry.registrations, told.heard, time.time)
         front = Front(
             [str(find_proxy())],
             _front_environment(files, control_address, mesh, advertise),
@@ -265,6 +270,10 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
                 ("machines", _every(MACHINES_SWEEP, machines.sweep)),
                 ("launchers' socket", _launchers(agent, state, front, files)),
                 ("join tokens", _every(TOKEN_SWEEP, lambda: tokens.expire(time.time()))),
+                (
+                    "what sidecars said",
+                    _every(TOLD_SWEEP, lambda: told.share(one.key for one in registry.registrations())),
+                ),
                 ("forgotten edges", _every(FORGET_SWEEP, _Forget(state, edges))),
                 ("the front's log", _every(LOG_SWEEP, partial(_bound, files.front_log))),
             ),
@@ -366,7 +375,7 @@ def _front_environment(
         "GOSSAMER_PROXY_TOKEN_FROM": "launcher",
         "GOSSAMER_PROXY_ADMIN_ADDR": f"unix:{files.front_admin}",
         "LINKERD2_PROXY_INBOUND_LISTEN_ADDR": f"{address}:{FRONT_PORT}",
-        "GOSSAMER_PROXY_ALSO_LISTEN": str(advertise or ""),
+        **({"GOSSAMER_PROXY_ALSO_LISTEN": str(advertise)} if advertise else {}),
         "LINKERD2_PROXY_IDENTITY_LOCAL_NAME": name,
         "LINKERD2_PROXY_POLICY_WORKLOAD": json.dumps(itself, separators=(",", ":")),
     }
