@@ -191,12 +191,15 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         edges = Edges(time.time())
         watches = Watches(state)
         trustee.publish = lambda bundle: state.set_mesh(replace(state.snapshot.mesh, bundle=bundle))
+        trustee.registered = lambda: {one.session for one in registry.registrations()}
+        trustee.judge = registry.judge
         told = SharedTold(store, others.id, edges.heard, mesh.front, others.alive)
         others.on(TOLD, told.heard_of)
         trustee.live = lambda: tuple(trust_root.live(registry.registrations(), mesh, told.heard))
         issued = IssuanceLog(files.issuance_log, time.time())
         held.callback(issued.close)
         signer = Signer(trustee, tokens, issued, time.time, os.urandom)
+        registry.barred = signer.barred
         lifecycle = Lifecycle(trustee, signer, issued, mesh, registry.registrations, told.heard, time.time)
         front = Front(
             [str(find_proxy())],

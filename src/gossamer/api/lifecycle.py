@@ -113,7 +113,7 @@ def encode(shown: Shown) -> pb.ShowResponse:
         ],
         waiting=[pb.Waiting(name=one.name, why=one.why, heard=int(one.heard or 0)) for one in shown.waiting],
         events=[pb.Event(when=int(one.when), what=one.what, automatic=one.automatic) for one in shown.events],
-        warnings=[pb.Warning(level=one.level, text=one.text, hint=one.hint) for one in shown.warnings],
+        warnings=[pb.Concern(level=one.level, text=one.text, hint=one.hint) for one in shown.warnings],
         revoked=[
             pb.Revoked(
                 subject=one.subject,

@@ -26,13 +26,38 @@ _EXITS = {
 }
 
 
-class Admin:
-    """One connection, made with the first call. Raises CliError."""
+class Connection:
+    """Calls to one service of the control plane. Raises CliError."""
+
+    service = ""
 
     def __init__(self, socket: Path, timeout: float, unreachable: str) -> None:
         self._socket = socket
         self._timeout = timeout
         self._unreachable = unreachable
+
+    def _call(self, method: str, request: Message, response: type[M], timeout: float | None = None) -> M:
+        """`timeout` None: the usual one."""
+        try:
+            with Client(str(self._socket), timeout or self._timeout) as client:
+                answer = client.unary(f"/{self.service}/{method}", request.SerializeToString())
+        except Status as status:
+            raise self._error(status) from status
+        return response.FromString(answer)
+
+    def _error(self, status: Status) -> CliError:
+        if status.code is Code.UNAVAILABLE:
+            return CliError(self._unreachable, Exit.UNREACHABLE)
+        if status.code is Code.DEADLINE_EXCEEDED:
+            text = "the control plane does not answer in time; see `gossamer logs --control-plane`"
+            return CliError(f"{text}, or start it anew: `gossamer down`, then `gossamer up`", Exit.UNREACHABLE)
+        return CliError(status.message or status.code.name, _EXITS.get(status.code, Exit.FAILED))
+
+
+class Admin(Connection):
+    """gossamer.v1.Admin, one method per call."""
+
+    service = "gossamer.v1.Admin"
 
     def status(self) -> pb.StatusResponse:
         return self._call("Status", pb.StatusRequest(), pb.StatusResponse)
@@ -77,14 +102,6 @@ class Admin:
     def shutdown(self) -> None:
         self._call("Shutdown", pb.ShutdownRequest(), pb.ShutdownResponse)
 
-    def _call(self, method: str, request: Message, response: type[M]) -> M:
-        try:
-            with Client(str(self._socket), self._timeout) as client:
-                answer = client.unary(f"/gossamer.v1.Admin/{method}", request.SerializeToString())
-        except Status as status:
-            raise self._error(status) from status
-        return response.FromString(answer)
-
     def _watch(self, request: Message, timeout: float | None) -> Iterator[pb.EdgesResponse]:
         try:
             with Client(str(self._socket), self._timeout) as client:
@@ -93,11 +110,3 @@ class Admin:
                     yield pb.EdgesResponse.FromString(message)
         except Status as status:
             raise self._error(status) from status
-
-    def _error(self, status: Status) -> CliError:
-        if status.code is Code.UNAVAILABLE:
-            return CliError(self._unreachable, Exit.UNREACHABLE)
-        if status.code is Code.DEADLINE_EXCEEDED:
-            text = "the control plane does not answer in time; see `gossamer logs --control-plane`"
-            return CliError(f"{text}, or start it anew: `gossamer down`, then `gossamer up`", Exit.UNREACHABLE)
-        return CliError(status.message or status.code.name, _EXITS.get(status.code, Exit.FAILED))

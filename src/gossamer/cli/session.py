@@ -17,6 +17,7 @@ from gossamer.settings import InvalidSetting, Paths, paths
 
 if TYPE_CHECKING:
     from gossamer.cli.admin import Admin
+    from gossamer.cli.lifecycle import Lifecycle
 
 LOCAL = "local"
 
@@ -39,6 +40,12 @@ class Session:
         from gossamer.cli.admin import Admin
 
         return Admin(self.socket, timeout, self.unreachable())
+
+    def lifecycle(self, timeout: float = 10.0) -> Lifecycle:
+        """The same for certificates."""
+        from gossamer.cli.lifecycle import Lifecycle
+
+        return Lifecycle(self.socket, timeout, self.unreachable())
 
     def unreachable(self) -> str:
         """What to say when nothing answers."""

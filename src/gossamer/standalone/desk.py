@@ -98,7 +98,7 @@ class LocalDesk:
             "address": registration.address,
             "inbound_port": INBOUND_PORT,
             "advertised": registration.advertised,
-            "token": self._tokens.issue(identity, self._clock()),
+            "token": self._tokens.issue(identity, self._clock(), holder=registration.holder),
             "session": session,
             "control_name": mesh.control_identity,
             "policy_workload": _json(place),
@@ -115,7 +115,8 @@ class LocalDesk:
 
     def admission(self, held: Held) -> str:
         """A fresh join token for a workload's sidecar."""
-        return self._tokens.issue(held.registration.identity(self._mesh), self._clock())
+        registration = held.registration
+        return self._tokens.issue(registration.identity(self._mesh), self._clock(), holder=registration.holder)
 
     async def listening(self, held: Held, ports: tuple[int, ...]) -> None:
         self._registry.listening(held, ports)

@@ -10,7 +10,6 @@ from dataclasses import replace
 from gossamer.identity import issuance, revocation, shown
 from gossamer.identity.forecast import anchor_due, issuer_due
 from gossamer.identity.issuance import Entry
-from gossamer.identity.issuance import Entry
 from gossamer.identity.material import Unusable
 from gossamer.identity.revocation import Revoked
 from gossamer.identity.rotation import CannotMove
@@ -171,11 +170,6 @@ class Lifecycle:
         before = int(now - self._trustee.terms.skew) + 1
         forget = max([now + self._longest(), *(entry.not_after for entry in valid)])
         return Revoked(Revocation(identity, before), identity, tuple(one.session for one in held), now, forget)
-
-    @staticmethod
-    def _guessed(entry: Entry, theirs: set[str], one: Registration) -> str:
-        """Whose a certificate is of which the log does not know: the one's, unless another sidecar says it holds it."""
-        return "" if entry.serial in theirs else one.session
 
     @staticmethod
     def _guessed(entry: Entry, theirs: set[str], one: Registration) -> str:

@@ -14,6 +14,7 @@ from gossamer.model.names import IPAddress, Key, Origin, identity, local
 from gossamer.model.ports import port_set
 from gossamer.model.service import Service, ServicePort
 from gossamer.model.workload import INBOUND_PORT, ExternalWorkload, Sidecar, Workload, WorkloadPort
+from gossamer.ports import Holder
 
 ORIGIN = Origin("run")
 MOST_PORTS = 256
@@ -106,6 +107,11 @@ class Registration:
     def ready(self) -> bool:
         listens = any(port.target in self.listening for port in self.ports)
         return listens and self.published and not self.withdrawn
+
+    @property
+    def holder(self) -> Holder:
+        """For whom its tokens are."""
+        return Holder(str(self.key), self.session)
 
     def identity(self, mesh: Mesh) -> str:
         return identity(self.asked.service_account, self.asked.namespace, mesh.control_namespace, mesh.trust_domain)

@@ -92,6 +92,8 @@ class Trustee:
         self.registered: Callable[[], set[str]] = set
         # Whether this is the control plane that advances rotations.
         self.leads: Callable[[], bool] = lambda: True
+        # Called when other registrations are barred than before.
+        self.judge: Callable[[], None] = lambda: None
         self.publish: Callable[[Bundle], None] = lambda bundle: None
         self._store = TrustStore(store)
         self._brought = brought
@@ -181,6 +183,8 @@ class Trustee:
             self._seen = None
         self._say()
         self._tell(before.trusted)
+        if kept.revoked != before.revoked:
+            self.judge()
 
     def look(self) -> None:
         """Takes over files that were replaced, if they can be used."""
@@ -316,6 +320,8 @@ class Trustee:
         if self._kept != before:
             self._say()
             self._tell(before.trusted)
+        if self._kept.revoked != before.revoked:
+            self.judge()
         return self._kept
 
     # Between the parts.
