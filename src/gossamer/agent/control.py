@@ -19,8 +19,7 @@ from gossamer.kit.grpc.status import Code, Status
 
 M = TypeVar("M", bound=Message)
 
-# An address that has gone says nothing: what takes longer is begun anew (F-83).
-TIMEOUT = 5.0
+TIMEOUT = 10.0
 CONNECT = 4.0
 
 
@@ -35,6 +34,8 @@ class Control:
         self._name = name
         self._anchors = tuple(anchors)
         self._identity = identity
+        # Seconds for a call.
+        self.timeout = TIMEOUT
         self._client: Client | None = None
         self._socket: ssl.SSLSocket | None = None
 
@@ -42,6 +43,10 @@ class Control:
     def local_address(self) -> str:
         """Where this end of the connection is; "" when there is none."""
         return str(self._socket.getsockname()[0]) if self._socket is not None else ""
+
+    def reach(self) -> None:
+        """Connects unless it is connected."""
+        self._connected()
 
     def trust(self, anchors: Sequence[bytes]) -> None:
         """From the next connection on."""
@@ -76,7 +81,7 @@ class Control:
 
     def _call(self, method: str, request: Message, response: type[M]) -> M:
         try:
-            return response.FromString(self._connected().unary(method, request.SerializeToString(), TIMEOUT))
+            return response.FromString(self._connected().unary(method, request.SerializeToString(), self.timeout))
         except Status as status:
             if status.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL):
                 self.close()

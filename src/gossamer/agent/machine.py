@@ -38,6 +38,7 @@ from gossamer.standalone.lock import Lock
 from gossamer.standalone.registry import LEASE
 
 BEAT = 3.0
+AGAIN = 0.2
 # Between beats that are refused: a person has to do something first.
 REFUSED = 15.0
 
@@ -93,7 +94,7 @@ async def _serve(files: Paths) -> None:
         instance, fresh = _instance(files.instance)
         controls = Controls(membership, folder)
         held.callback(controls.close)
-        desk = RemoteDesk(controls.call, membership, controls.address)
+        desk = RemoteDesk(controls.call, membership, lambda: controls.address)
         following = Following(membership, folder, files.trust_anchors, controls)
         renewing = Renewing(membership, folder, controls, random.random)
         following.moved = renewing.soon
@@ -142,12 +143,14 @@ class _Beats:
         self._said = ""
 
     async def run(self) -> None:
+        failed = False
         while True:
             self._desk.news.clear()
             pause = BEAT
             try:
                 await self._beat()
                 self._say("", "the control plane hears this machine")
+                failed = False
             except Status as status:
                 self._desk.beaten(Unavailable(f"the control plane cannot be told now ({status.message})"))
                 self._say(status.message, f"the control plane cannot be told what runs here: {status.message}")
@@ -155,10 +158,14 @@ class _Beats:
                     self._nonce, pause = "", REFUSED
                 else:
                     self._renewing.unheard()
+                    # The first time, perhaps only the connection is dead.
+                    pause = BEAT if failed else AGAIN
+                    failed = True
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._desk.news.wait(), pause)
 
     async def _beat(self) -> None:
+        await self._controls.reach()
         running = [
             pb.Running(namespace=key.namespace, name=key.name, listening=one.listening, withdrawn=one.withdrawn)
             for key, one in self._desk.running.items()
@@ -171,7 +178,7 @@ class _Beats:
             zone=self._membership.zone,
             running=running,
             complete=time.monotonic() - self._began >= LEASE,
-            address=self._controls.address(),
+            address=self._controls.address,
         )
         answer: Any = await self._controls.beat(f"{SERVICE}/Beat", asked, pb.BeatResponse)
         self._nonce = answer.nonce

@@ -174,7 +174,8 @@ def _run(
                     raise
                 tried = True
                 if controlplane.ensure(paths):
-                    said = f"gossamer: started the control plane of mesh {paths.mesh} (end it with `gossamer down`)"
+                    what = "agent" if controlplane.joined(paths) else "control plane"
+                    said = f"gossamer: started the {what} of mesh {paths.mesh} (end it with `gossamer down`)"
                     click.echo(said, err=True)
     except (Refused, ProxyNotFound, controlplane.NotStarted) as error:
         raise CliError(str(error), Exit.NOT_STARTED) from error
