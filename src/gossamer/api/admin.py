@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
-from gossamer.api import changes, checks, describe, diff, fetch, listing, subjects
+from gossamer.api import authz, changes, checks, describe, diff, fetch, listing, subjects
 from gossamer.api.audits import Audits
 from gossamer.api.blame import known_of
 from gossamer.api.changes import Given
@@ -218,8 +218,15 @@ class Admin:
         arguments, namespace = list(request.arguments), request.namespace or "default"
         if request.what == "proxy-metrics":
             return pb.DiagnoseResponse(answers=[await self._metrics(name, namespace) for name in arguments])
+        view = plane.state.snapshot
         try:
-            answers = diagnose(plane.state.snapshot, show, request.what, arguments, namespace)
+            match request.what:
+                case "explain":
+                    answers = list(authz.explained(view, arguments[0] if arguments else "{}", namespace))
+                case "suggest":
+                    answers = list(authz.suggested(view, plane.traffic.rows(plane.now()), request.namespace))
+                case _:
+                    answers = diagnose(view, show, request.what, arguments, namespace)
         except NoAnswer as error:
             raise Status(Code.NOT_FOUND, str(error)) from error
         return pb.DiagnoseResponse(answers=answers)

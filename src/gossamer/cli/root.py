@@ -40,6 +40,7 @@ MAIN = (
 MORE = (
     Entry("logs", "Logs of a workload's sidecar or of the control plane."),
     Entry("diff", "Predict what applying files would change."),
+    Entry("authz", "Who may call what, and why."),
     Entry("audit", "Let through, for a while, what policy would refuse."),
     Entry("backup", "Write the mesh's state and keys to a file."),
     Entry("restore", "Bring a mesh back from a backup."),

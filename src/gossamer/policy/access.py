@@ -35,15 +35,16 @@ def rules(
     """Denials before what allows; of each the mesh's before the namespace's, by policy and as they are written."""
     found = [
         rule
-        for policy in _policies(view, workload.key)
-        if _selects(policy, workload, port)
-        for place in _places(policy, server, routes)
+        for policy in policies(view, workload.key)
+        if selects(policy, workload, port)
+        for place in places(policy, server, routes)
         for rule in _rules(view, policy, workload.key, place)
     ]
     return tuple(sorted(found, key=lambda rule: rule.action is not Action.DENY))
 
 
-def _policies(view: View, workload: Key) -> Iterator[AccessPolicy]:
+def policies(view: View, workload: Key) -> Iterator[AccessPolicy]:
+    """All that may be about a workload: the mesh's, then its namespace's."""
     for named in (
         view.within(MESH_ACCESS_POLICY, "", workload.cluster),
         view.within(ACCESS_POLICY, workload.namespace, workload.cluster),
@@ -51,14 +52,15 @@ def _policies(view: View, workload: Key) -> Iterator[AccessPolicy]:
         yield from (named[name] for name in sorted(named))
 
 
-def _selects(policy: AccessPolicy, workload: Workload | ExternalWorkload, port: int) -> bool:
+def selects(policy: AccessPolicy, workload: Workload | ExternalWorkload, port: int) -> bool:
+    """By labels and ports."""
     if policy.selector is not None and not policy.selector.matches(workload.labels):
         return False
     names = {one.name for one in workload.ports if one.target == port and one.name}
     return not policy.ports or port in policy.ports or bool(names.intersection(policy.ports))
 
 
-def _places(policy: AccessPolicy, server: Server | None, routes: tuple[InboundRoute, ...]) -> tuple[Meta | None, ...]:
+def places(policy: AccessPolicy, server: Server | None, routes: tuple[InboundRoute, ...]) -> tuple[Meta | None, ...]:
     """The routes it is for; (None,) for all of the port, () for nothing here."""
     target = policy.target
     if target is None:

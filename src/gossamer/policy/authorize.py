@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from ipaddress import ip_network
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from gossamer.model.authorization import (
     AUDIT_WINDOW,
@@ -24,7 +24,7 @@ from gossamer.model.authorization import (
     ServerAuthorization,
     TargetRef,
 )
-from gossamer.model.names import Default, Key, identity, meta
+from gossamer.model.names import Default, Key, Kind, identity, meta
 from gossamer.model.proxy_config import Authorization, Identities, Unauthenticated
 from gossamer.model.route import GrpcRoute, HttpRoute
 from gossamer.model.snapshot import View
@@ -139,6 +139,18 @@ def _policy(view: View, policy: AuthorizationPolicy) -> Authorization | None:
         else:
             clients = Identities(exact=(account(view, key.namespace, key.name),))
     return Authorization(meta(AUTHORIZATION_POLICY, policy.key), networks, clients)
+
+
+def lost(view: View, policy: AuthorizationPolicy) -> TargetRef | None:
+    """The first authentication it requires that is not there."""
+    for required in policy.required:
+        kind = next((one for one in _AUTHENTICATIONS if one.name == required.kind), None)
+        if kind is not None and view.get(kind, _refers(required, policy.key)) is None:
+            return required
+    return None
+
+
+_AUTHENTICATIONS: tuple[Kind[Any], ...] = (MESH_TLS_AUTHENTICATION, NETWORK_AUTHENTICATION)
 
 
 def _identities(view: View, authentication: MeshTLSAuthentication) -> Identities:

@@ -47,7 +47,7 @@ def test_help_shows_at_most_a_dozen_main_commands() -> None:
     assert len(MAIN) <= 12
     wanted = (
         "up down run demo apply get delete check edges stat describe why "
-        "logs diff audit backup restore identity diagnostics version completion"
+        "logs diff authz audit backup restore identity token join leave machines diagnostics version completion"
     )
     assert [entry.name for entry in (*MAIN, *MORE)] == wanted.split()
 
