@@ -88,8 +88,8 @@ class Session:
 
     def run(self) -> None:
         """The thread. Ends after `stop`, and gives the lease back so that another may lead at once."""
+        led = False
         while not self._stopping.is_set():
-            before = self.leads()
             try:
                 self._beat()
                 if not self.well:
@@ -101,8 +101,10 @@ class Session:
                     _log.warning("the store does not answer: %s; what is known goes on being served", error)
                     self.well = False
                 self.problem = str(error)
-            if self.leads() != before:
-                _log.info("this replica %s", "leads" if self.leads() else "leads no longer")
+            # As it was after the last beat: a lease also runs out between two.
+            if self.leads() != led:
+                led = not led
+                _log.info("this replica %s", "leads" if led else "leads no longer")
                 self._changed()
             self._look.wait(RETRY if self.since else BEAT)
             self._look.clear()
