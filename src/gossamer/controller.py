@@ -340,7 +340,12 @@ def _named(store: Store, settings: ControllerSettings) -> Mesh:
             f"mesh {settings.mesh} has the trust domain {held.value.decode()}; start another with --mesh NAME"
         )
     domain = held.value.decode() if held is not None else wanted or "cluster.local"
-    return Mesh(trust_domain=domain, default_policy=DefaultPolicy(settings.default_inbound_policy))
+    return Mesh(
+        trust_domain=domain,
+        default_policy=DefaultPolicy(settings.default_inbound_policy),
+        egress_namespace=settings.egress_namespace,
+        request_headers=settings.l5d_request_headers == "on",
+    )
 
 
 async def _control_address(store: Store, owner: str) -> IPv4Address:

@@ -251,6 +251,13 @@ class ControllerSettings:
     default_inbound_policy: str = field(
         default="all-authenticated", metadata=_told("What holds for ports without a Server.", _policy)
     )
+    l5d_request_headers: str = field(
+        default="off",
+        metadata=_told("Whether programs may set their retries and timeouts by l5d-* headers: on or off.", _switch),
+    )
+    egress_namespace: str = field(
+        default="linkerd-egress", metadata=_told("Whose EgressNetworks are for clients without their own.", _label)
+    )
     leaf_lifetime: float = field(
         default=86_400.0, metadata=_told("Seconds that a workload's certificate is valid.", _seconds)
     )

@@ -82,7 +82,7 @@ def suggest(settings: Settings, namespace: str | None) -> None:
     documents = [json.loads(text) for text in found.answers]
     if not documents:
         raise CliError("no authenticated traffic was seen: there is nothing to suggest", Exit.NOT_FOUND)
-    structured("yaml", documents)
+    structured("yaml", {"apiVersion": "v1", "kind": "List", "items": documents})
 
 
 @command.command("test", cls=Command)

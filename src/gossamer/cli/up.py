@@ -40,6 +40,10 @@ POLICIES = (
     type=click.Choice(POLICIES),
     help="For ports without a Server (default: all-authenticated).",
 )
+@click.option("--egress-namespace", metavar="NAME", help="Whose EgressNetworks are for all (default: linkerd-egress).")
+@click.option(
+    "--allow-l5d-request-headers", is_flag=True, help="Let programs set retries and timeouts by l5d-* headers."
+)
 @click.option("--leaf-lifetime", metavar="TIME", help="Lifetime of workloads' certificates: 24h, 90m, 30s.")
 @click.option("--advertise", metavar="ADDR[:PORT]", help="Let other machines join and reach this one here (or: none).")
 @click.option("--advertise-range", metavar="CIDR", help="Network of this machine with an address for each workload.")
@@ -57,6 +61,8 @@ def command(
     issuer_cert: Path | None,
     issuer_key: Path | None,
     default_inbound_policy: str | None,
+    egress_namespace: str | None,
+    allow_l5d_request_headers: bool,
     leaf_lifetime: str | None,
     advertise: str | None,
     advertise_range: str | None,
@@ -77,6 +83,8 @@ def command(
         "--issuer-cert": issuer_cert,
         "--issuer-key": issuer_key,
         "--default-inbound-policy": default_inbound_policy,
+        "--egress-namespace": egress_namespace,
+        "--l5d-request-headers": "on" if allow_l5d_request_headers else None,
         "--leaf-lifetime": None if leaf_lifetime is None else str(seconds(leaf_lifetime)),
         "--advertise": advertise,
         "--advertise-range": advertise_range,
