@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from gossamer.api.judge import Client, admits
+from gossamer.cli.root import Settings, root
 from gossamer.compile import compile
 from gossamer.model.kinds import Object
 from gossamer.model.names import identity
-from gossamer.model.proxy_config import Balance, Config, DetectOutbound, InboundConfig, OutboundConfig, Weighted
+from gossamer.model.proxy_config import (
+    Balance,
+    Config,
+    DetectOutbound,
+    InboundConfig,
+    OutboundConfig,
+    TlsOutbound,
+    Weighted,
+)
+from gossamer.model.route import Fail
 from gossamer.model.snapshot import Snapshot
-from gossamer.model.subscription import Inbound, NameTarget, Outbound, Source
+from gossamer.model.subscription import AddressTarget, Inbound, NameTarget, Outbound, Source
 from gossamer.model.workload import Workload
 from gossamer.testing.build import resources, service, workload
 
@@ -66,6 +78,29 @@ def test_a_namespace_denies_what_is_not_named() -> None:
     assert admitted == [["web"], ["web", "load"], [], []]
     assert admits(configs[1], client("load", "elsewhere"))
     assert not admits(configs[1], Client("", tls=False))
+
+
+@pytest.mark.parametrize("name", sorted(path.name for path in (FOLDER / "tables").glob("*.yaml")))
+def test_a_table_of_verdicts_holds(name: str) -> None:
+    found = CliRunner().invoke(root, ("authz", "test", str(FOLDER / "tables" / name)), obj=Settings())
+
+    assert (found.exit_code, found.output.splitlines()[-1]) == (0, "6 tests, 0 failed")
+
+
+def test_only_one_host_is_reached_outside() -> None:
+    def asked(port: int) -> TlsOutbound | DetectOutbound:
+        snapshot = Snapshot().changed(example("outside-only-one-host.yaml"))
+        config = compile(snapshot, Outbound(Source("default"), AddressTarget(ip_address("192.0.2.7"), port)))
+        assert isinstance(config, OutboundConfig)
+        assert isinstance(config.protocol, TlsOutbound | DetectOutbound)
+        return config.protocol
+
+    https, http = asked(443), asked(80)
+    assert isinstance(https, TlsOutbound)
+    assert [(one.names, one.forbidden) for one in https.routes] == [(("api.example",), False), ((), True)]
+    assert isinstance(http, DetectOutbound)
+    assert http.opaque.forbidden
+    assert [rule.filters for route in http.http1 for rule in route.rules] == [(Fail(403, "traffic not allowed"),)]
 
 
 def test_traffic_is_split_by_weight() -> None:
