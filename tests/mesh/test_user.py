@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -198,3 +199,22 @@ def test_an_interrupted_demo_leaves_nothing(quiet: Mesh) -> None:
     assert demo.wait(20) != 0
     eventually("no process is left", lambda: not mine(quiet.folder), 5)
     assert list(temporary.iterdir()) == []
+
+
+COMPLETE = """
+source <(gossamer completion bash)
+ask() { COMPREPLY=(); COMP_WORDS=(gossamer "$@"); COMP_CWORD=$#; _gossamer_completion gossamer; echo "${COMPREPLY[@]}"; }
+ask desc; ask get -o ''; ask run --publ
+"""
+
+
+def test_bash_completes_commands_options_and_their_values(mesh: Mesh) -> None:
+    if shutil.which("bash") is None:
+        pytest.skip("bash: not on this machine")
+    path = f"{Path(GOSSAMER).parent}:{os.environ['PATH']}"
+
+    said = subprocess.run(
+        ["bash", "-c", COMPLETE], env={**mesh.environment, "PATH": path}, capture_output=True, text=True
+    )
+
+    assert said.stdout.splitlines() == ["describe", "table wide json yaml", "--publish"], said.stderr
