@@ -87,6 +87,8 @@ pub struct Options {
     pub beat: Beat,
     /// Changes when the clock was set or the machine woke up: then a connection may be long dead.
     pub sets: watch::Receiver<u64>,
+    /// Changes when the control plane did not want our certificate.
+    pub refusals: watch::Sender<u64>,
 }
 
 /// The handle, and the task that keeps the connection; it ends when every handle is gone.
@@ -303,7 +305,8 @@ async fn dial(options: &Options, address: &ControlAddress) -> Result<(Stream, bo
         Some(credentials) => credentials.client.expecting(&expected, Alpn::None),
         None => Clients::anonymous(options.trust.borrow().clone()).expecting(&expected, Alpn::None),
     };
-    let stream = connect::tls(address, name, config, options.connect_timeout).await?;
+    let refusals = credentials.is_some().then(|| options.refusals.clone());
+    let stream = connect::tls(address, name, config, options.connect_timeout, refusals).await?;
     Ok((stream, credentials.is_some()))
 }
 

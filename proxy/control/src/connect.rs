@@ -11,6 +11,7 @@ use rustls::pki_types::ServerName;
 use settings::ControlAddress;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -22,7 +23,8 @@ use crate::resolve;
 pub enum Stream {
     Tcp(TcpStream),
     Unix(UnixStream),
-    Tls(Box<TlsStream<TcpStream>>),
+    /// Counts, if it is to, how often the peer refused our certificate.
+    Tls(Box<TlsStream<TcpStream>>, Option<watch::Sender<u64>>),
 }
 
 /// `:authority` of calls to it.
@@ -51,6 +53,7 @@ pub async fn tls(
     server_name: &str,
     config: Arc<rustls::ClientConfig>,
     limit: Duration,
+    refusals: Option<watch::Sender<u64>>,
 ) -> Result<Stream, String> {
     let name = ServerName::try_from(server_name.to_owned()).map_err(|error| format!("{server_name}: {error}"))?;
     let begun = tokio::time::Instant::now();
@@ -62,7 +65,24 @@ pub async fn tls(
         let text = inner.and_then(skew::of_server).unwrap_or_else(|| error.to_string());
         format!("{}: {text}", authority(address))
     };
-    secured.map(|stream| Stream::Tls(Box::new(stream))).map_err(explain)
+    secured.map(|stream| Stream::Tls(Box::new(stream), refusals)).map_err(explain)
+}
+
+/// Whether this is the other end's word on our certificate. In TLS 1.3 it comes only after a client thinks that all is well.
+fn refuses_us(error: &io::Error) -> bool {
+    use rustls::AlertDescription as Alert;
+    let alert = match error.get_ref().and_then(|error| error.downcast_ref()) {
+        Some(rustls::Error::AlertReceived(alert)) => *alert,
+        _ => return false,
+    };
+    matches!(
+        alert,
+        Alert::CertificateRevoked
+            | Alert::CertificateExpired
+            | Alert::CertificateUnknown
+            | Alert::BadCertificate
+            | Alert::UnknownCA
+    )
 }
 
 async fn tcp(address: &ControlAddress, limit: Duration) -> Result<TcpStream, String> {
@@ -96,7 +116,15 @@ impl AsyncRead for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_read(cx, buf),
             Stream::Unix(stream) => Pin::new(stream).poll_read(cx, buf),
-            Stream::Tls(stream) => Pin::new(stream).poll_read(cx, buf),
+            Stream::Tls(stream, refusals) => {
+                let read = Pin::new(stream).poll_read(cx, buf);
+                if let (Poll::Ready(Err(error)), Some(refusals)) = (&read, refusals)
+                    && refuses_us(error)
+                {
+                    refusals.send_modify(|refusals| *refusals += 1);
+                }
+                read
+            }
         }
     }
 }
@@ -106,7 +134,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_write(cx, bytes),
             Stream::Unix(stream) => Pin::new(stream).poll_write(cx, bytes),
-            Stream::Tls(stream) => Pin::new(stream).poll_write(cx, bytes),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_write(cx, bytes),
         }
     }
 
@@ -114,7 +142,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_flush(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_flush(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_flush(cx),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_flush(cx),
         }
     }
 
@@ -122,7 +150,7 @@ impl AsyncWrite for Stream {
         match self.get_mut() {
             Stream::Tcp(stream) => Pin::new(stream).poll_shutdown(cx),
             Stream::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
-            Stream::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
+            Stream::Tls(stream, _) => Pin::new(stream).poll_shutdown(cx),
         }
     }
 }

@@ -55,6 +55,7 @@ pub async fn run(start: Start) -> io::Result<()> {
     let (publish, credentials) = watch::channel(None);
     let (told_sender, told) = watch::channel(None);
     let (withdraw, mut withdrawn) = watch::channel(None);
+    let (refusals, refused) = watch::channel(0);
     let (clock_sets, watch_clock) = sets();
     spawn_local(watch_clock);
     let (trust_sender, current_trust) = watch::channel(bundle.trust.clone());
@@ -75,6 +76,7 @@ pub async fn run(start: Start) -> io::Result<()> {
             metrics: registry.control(name, &channel::place(service)),
             beat,
             sets: clock_sets.clone(),
+            refusals: refusals.clone(),
         });
         spawn_local(keep);
         channel
@@ -113,6 +115,7 @@ pub async fn run(start: Start) -> io::Result<()> {
         beat,
         sets: clock_sets.clone(),
         told,
+        refused,
         registry: registry.clone(),
         wall: wall.clone(),
         publish,

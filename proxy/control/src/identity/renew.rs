@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep_until};
 use wire::linkerd::identity::{CertifyRequest, CertifyResponse};
 use wire::trust::TrustBundle;
 
-use super::schedule::{Calm, Schedule};
+use super::schedule::{CALM, Calm, Schedule};
 use super::{Bundle, Error, Issued, Own, Request, Trust, broken, credentials};
 use crate::channel::{Channel, Link, Up};
 use crate::clock::{Beat, Pauses, Step, Steps, Wall, chance, words};
@@ -48,6 +48,8 @@ pub struct Renewal {
     pub sets: watch::Receiver<u64>,
     /// What the control plane says of trust.
     pub told: watch::Receiver<Option<Arc<TrustBundle>>>,
+    /// Changes when the control plane did not want our certificate.
+    pub refused: watch::Receiver<u64>,
     pub publish: watch::Sender<Option<Arc<Credentials>>>,
     pub trust: watch::Sender<Arc<Trust>>,
     /// The trust under which we have no certificate any more.
@@ -77,6 +79,9 @@ struct State {
     insist_on_token: bool,
     unreachable: u32,
     complained: Option<Instant>,
+    /// How often the control plane did not want our certificate, and when that last made us ask, in boot time.
+    refusals: u64,
+    unwanted: Option<Duration>,
 }
 
 /// The certificate we have.
@@ -92,7 +97,16 @@ impl Renewal {
     pub async fn run(mut self) {
         let steps = Steps::new(self.wall.now(), self.wall.boot());
         let calm = Calm::default();
-        let mut state = State { held: None, calm, steps, insist_on_token: false, unreachable: 0, complained: None };
+        let mut state = State {
+            held: None,
+            calm,
+            steps,
+            insist_on_token: false,
+            unreachable: 0,
+            complained: None,
+            refusals: 0,
+            unwanted: None,
+        };
         match &self.source {
             Source::ControlPlane(asker) => {
                 let asker = asker.clone();
@@ -231,6 +245,7 @@ impl Renewal {
             () = sleep_until(until) => {}
             Ok(()) = self.told.changed() => {}
             Ok(()) = self.sets.changed() => {}
+            Ok(()) = self.refused.changed() => {}
         }
     }
 
@@ -249,11 +264,30 @@ impl Renewal {
             // What failed by the old clock is tried again.
             self.pauses.reset();
         }
+        if *self.refused.borrow() != state.refusals {
+            state.refusals = *self.refused.borrow_and_update();
+            self.unwanted(state);
+        }
         if self.refresh() {
             self.trust.send_replace(self.bundle.trust.clone());
             telemetry::info!("trust is of generation {} now", self.bundle.trust.generation);
             self.adopt(state);
         }
+    }
+
+    /// The control plane closes the door to our certificate, perhaps before it could tell why: it was revoked, or a clock is
+    /// wrong. Others may think better of it; for the control plane only a token counts, and not every second.
+    fn unwanted(&mut self, state: &mut State) {
+        let Some(held) = state.held.as_mut().filter(|_| !state.insist_on_token) else { return };
+        telemetry::warn!("the control plane does not accept our certificate; asking for another with a token");
+        held.schedule.renew_at = Duration::ZERO;
+        state.insist_on_token = true;
+        let boot = self.wall.boot();
+        if state.unwanted.is_some_and(|last| boot < last + CALM) {
+            state.calm.skewed(boot);
+        }
+        state.unwanted = Some(boot);
+        self.publish.send_replace(None);
     }
 
     /// True when the bundle in force is another one.

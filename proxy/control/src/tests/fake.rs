@@ -107,10 +107,18 @@ impl Plane {
     }
 
     pub async fn serve_tls_at(self: &Rc<Self>, address: std::net::SocketAddr) -> std::net::SocketAddr {
+        self.serve_tls_with(address, &self.authority.credentials(NAME)).await
+    }
+
+    pub async fn serve_tls_with(
+        self: &Rc<Self>,
+        address: std::net::SocketAddr,
+        credentials: &crate::handover::Credentials,
+    ) -> std::net::SocketAddr {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let plane = self.clone();
-        let mut config = (*self.authority.credentials(NAME).server).clone();
+        let mut config = (*credentials.server).clone();
         config.alpn_protocols.clear();
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         let task = spawn_local(async move {

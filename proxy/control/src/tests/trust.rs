@@ -1,5 +1,7 @@
 //! Trust that moves: bundles, anchors, revocations, replicas, SPIRE.
 
+use std::time::Duration;
+
 use wire::method::{DESTINATION_GET, IDENTITY_CERTIFY, NAMES_WATCH, REPORTS_REPORT, TRUST_WATCH};
 use wire::v1::{self, Revocation, TrustBundle};
 
@@ -142,6 +144,27 @@ fn a_revoked_certificate_is_replaced_with_a_token_and_its_peers_are_refused() {
         let next = sidecar.certified().await;
         assert!(next.serial != held.serial && next.generation == 3);
         assert_eq!(sidecar.launcher.tokens, 2);
+    });
+}
+
+#[test]
+fn a_door_that_closes_before_the_bundle_could_say_why_is_knocked_at_with_a_token() {
+    local(async {
+        let plane = Plane::new();
+        let address = plane.serve_tls().await;
+        let mut sidecar = Sidecar::start(Env::new(&plane, &format!("tls:{address}"))).await;
+        let held = sidecar.certified().await;
+        // As a front that has heard of the revocation, and cuts us off.
+        let mut revoked = crate::testing::revocation(WEB, 0);
+        revoked.serials = vec![held.serial.clone()];
+        let trust = crate::testing::trust(2, &[&plane.authority], vec![revoked]);
+        plane.die();
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        plane.serve_tls_with(address, &crate::testing::credentials_under(fake::NAME, &plane.authority, &trust)).await;
+        let next = tokio::time::timeout(Duration::from_secs(5), sidecar.certified()).await.unwrap();
+        assert_ne!(next.serial, held.serial);
+        assert!(sidecar.launcher.tokens >= 2);
+        until(|| plane.calls.borrow().iter().any(|call| call.path == TRUST_WATCH && call.peer.is_some())).await;
     });
 }
 
