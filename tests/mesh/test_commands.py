@@ -128,6 +128,8 @@ def test_local_ports_lead_into_the_mesh_where_nothing_is_captured(mesh: Mesh) ->
 
 
 def test_ten_meshes_at_once_do_not_know_of_each_other() -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root starts ten meshes as two users in test_users.py")
     curl = need("curl")
 
     def one(number: int) -> tuple[bytes, list[str]]:
