@@ -66,6 +66,8 @@ class Mesh:
     folder: Path
     name: str = "test"
     workloads: list[Workload] = field(default_factory=list)
+    # Words before every command: how its machine is entered, where that is not this one.
+    prefix: tuple[str, ...] = ()
 
     @property
     def environment(self) -> dict[str, str]:
@@ -81,7 +83,7 @@ class Mesh:
         self, *arguments: str, check: bool = True, seconds: float = 30.0, stdin: str | None = None
     ) -> subprocess.CompletedProcess[str]:
         result = subprocess.run(
-            [GOSSAMER, *arguments],
+            [*self.prefix, GOSSAMER, *arguments],
             env={**self.environment, "PYTHONWARNINGS": "error"},
             input=stdin,
             capture_output=True,
@@ -104,7 +106,7 @@ class Mesh:
         return self.cli("apply", "-f", "-", stdin=text)
 
     def command(self, service: str, arguments: tuple[str, ...], options: tuple[str, ...]) -> list[str]:
-        return [GOSSAMER, "run", "--service", service, *options, "--", *arguments]
+        return [*self.prefix, GOSSAMER, "run", "--service", service, *options, "--", *arguments]
 
     def run(
         self, service: str, *arguments: str, options: tuple[str, ...] = (), environment: Mapping[str, str] | None = None
@@ -168,6 +170,11 @@ class Mesh:
         )
 
     def close(self) -> None:
+        self.end()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    def end(self) -> None:
+        """Stops everything; the files stay."""
         for workload in reversed(self.workloads):
             if workload.process.poll() is None:
                 workload.process.send_signal(signal.SIGTERM)
@@ -178,17 +185,16 @@ class Mesh:
                 workload.process.kill()
                 workload.process.wait(5)
         self.cli("down", check=False)
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 @contextmanager
-def mesh(name: str = "test") -> Iterator[Mesh]:
-    """A running mesh in a short folder (a Unix socket's path has 108 bytes at most)."""
+def mesh(name: str = "test", arguments: tuple[str, ...] = ()) -> Iterator[Mesh]:
+    """A running mesh in a short folder (a Unix socket's path has 108 bytes at most). `arguments` are those of `up`."""
     folder = Path(tempfile.mkdtemp(prefix="gm", dir="/tmp"))
     (folder / "r").mkdir(mode=0o700)
     made = Mesh(folder, name)
     try:
-        made.up()
+        made.up(*arguments)
         yield made
     finally:
         made.close()
