@@ -1,4 +1,4 @@
-"""What remains of a policy for a sidecar that knows nothing of access rules.
+"""What remains of a policy for a sidecar that knows Linkerd's messages only.
 
 Linkerd's messages cannot say "not". So an Allow that has conditions on requests is left out, and from everything that
 admits is taken whatever a Deny might be about: exactly where the words suffice (an identity from a list, a network by
@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from gossamer.model.access import Action
 from gossamer.model.authorization import Network
-from gossamer.model.names import IPNetwork, is_uri
+from gossamer.model.names import Default, IPNetwork, Resource, is_uri
 from gossamer.model.proxy_config import (
     AccessRule,
     Authorization,
@@ -34,6 +34,7 @@ Suffix = tuple[str, ...]
 
 def narrowed(config: InboundConfig) -> InboundConfig:
     """The same port without rules: every authorization that is left is one that the rules grant."""
+    config = replace(config, protocol=_without_probes(config.protocol))
     if not config.rules:
         return config
     denials = [] if config.audit_denials else [one for one in config.rules if one.action is Action.DENY]
@@ -46,6 +47,17 @@ def narrowed(config: InboundConfig) -> InboundConfig:
         rules=(),
         audit_denials=False,
     )
+
+
+def _without_probes(protocol: InboundProtocol) -> InboundProtocol:
+    """Linkerd knows probe routes only while no route is attached (reference §1.4), and its answers are kept."""
+    match protocol:
+        case DetectInbound(routes=routes) | Http1Inbound(routes=routes) | Http2Inbound(routes=routes):
+            if any(isinstance(one.meta, Resource) for one in routes):
+                return replace(protocol, routes=tuple(one for one in routes if one.meta != Default("probe")))
+        case _:
+            pass
+    return protocol
 
 
 def _protocol(protocol: InboundProtocol, allowed: list[AccessRule], denials: list[AccessRule]) -> InboundProtocol:
