@@ -51,6 +51,9 @@ ifeq ($(shell id -u),0)
 	$(BIN)/python -m tests.mesh.ordinary $(BIN)/pytest tests/mesh -rs -p no:cacheprovider
 endif
 
+soak: $(VENV)/ready $(PROXY) ## certificates under load, for hours; SCENES="lives issuers anchors year", LENGTH=0.1, RATE=
+	$(BIN)/python -m tests.soak $(SCENES)
+
 gauge: ## the pair of sidecars whose system calls, allocations and instructions tests/gates counts
 	$(call say,gauge (release))
 	@$(CARGO) build --release $(FLAGS) -p gossamer-proxy --example gauge
@@ -99,4 +102,4 @@ $(PROXY): FORCE
 
 comma := ,
 FORCE:
-.PHONY: help demo test check unit mesh gauge wheel wheel-test bench golden fmt stubs clean FORCE
+.PHONY: help demo test check unit mesh soak gauge wheel wheel-test bench golden fmt stubs clean FORCE

@@ -22,7 +22,7 @@ STEPS = ("prepare", "activate", "steady")
 WORDS = {
     "prepare": "prepare: every sidecar is told of the new trust anchor",
     "activate": "activate: certificates move to the new trust anchor",
-    "steady": "done: one set of trust anchors, known to all",
+    "steady": "done: nothing is trusted that is not used",
 }
 
 
