@@ -159,7 +159,9 @@ class Client:
             except Rejected as error:
                 if error.code != wire.UNAUTHENTICATED or not self._token:
                     raise
-                self._token = ""  # it has ended, or etcd was started again
+                # It has ended, or etcd was started again: a new connection begins with a new one.
+                self._token = ""
+                self.close()
                 continue
             found: Mapping[str, Any] = answer
             return found

@@ -36,13 +36,13 @@ class Mirror:
         return [self._held[key] for key in sorted(self._held) if key.startswith(prefix)]
 
     def wrote(self, news: Iterable[News]) -> None:
-        """Of this replica's own commit, once etcd has said that it is done."""
-        for one in news:
-            self._take(one)
+        """Of this replica's own commit, once etcd has said that it is done: the watch may have been quicker."""
+        self.heard(news, 0)
 
     def heard(self, news: Iterable[News], revision: int) -> list[News]:
         """From the watch, in the order of versions; returns what was new here. `revision` 0: more of it follows."""
-        new = [one for one in news if self._take(one)]
+        # What is not newer than what was heard has been heard.
+        new = [one for one in news if one.version > self.revision and self._take(one)]
         if revision > self.revision:
             self.revision = revision
             self._gone = {key: version for key, version in self._gone.items() if version > revision}
