@@ -21,6 +21,7 @@ M = TypeVar("M", bound=Message)
 
 TIMEOUT = 10.0
 CONNECT = 4.0
+REFUSED = "the control plane refuses this machine's certificate; join it again with a new token"
 
 
 class Control:
@@ -74,6 +75,12 @@ class Control:
             self._client.close()
         self._client = self._socket = None
 
+    def __enter__(self) -> Control:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
     def hang_up(self) -> None:
         """Ends a call that another thread waits for."""
         if self._socket is not None:
@@ -85,6 +92,9 @@ class Control:
         except Status as status:
             if status.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED, Code.INTERNAL):
                 self.close()
+            # In TLS 1.3 the answer to a client's certificate comes with the first read.
+            if status.code is Code.UNAVAILABLE and "_ALERT_" in status.message:
+                raise Status(Code.UNAUTHENTICATED, REFUSED) from status
             raise
 
     def _connected(self) -> Client:

@@ -50,13 +50,11 @@ def join(wish: Wish, folder: Folder) -> Membership:
         anchors, mesh = _trusted(wish)
         key = ec.generate_private_key(ec.SECP256R1())
         own = identity(ACCOUNT + name, mesh.control_namespace, mesh.control_namespace, mesh.trust_domain)
-        control = Control([wish.control], mesh.control_identity, anchors)
-        asked = pb.JoinRequest(
-            token=token.secret, name=wish.name or name, certificate_signing_request=request(key, own)
-        )
-        answer = control.call(f"{SERVICE}/Join", asked, pb.JoinResponse)
-        local = control.local_address
-        control.close()
+        csr = request(key, own)
+        asked = pb.JoinRequest(token=token.secret, name=wish.name or name, certificate_signing_request=csr)
+        with Control([wish.control], mesh.control_identity, anchors) as control:
+            answer = control.call(f"{SERVICE}/Join", asked, pb.JoinResponse)
+            local = control.local_address
     except Status as status:
         raise NotJoined(_said(status)) from status
     membership = Membership(
@@ -81,9 +79,8 @@ def join(wish: Wish, folder: Folder) -> Membership:
 def _trusted(wish: Wish) -> tuple[list[bytes], Mesh]:
     """The anchors that the token's hash is of. Asked for without trusting anybody; compared before anything is sent."""
     mesh = Mesh(trust_domain=wish.token.domain)
-    open_line = Control([wish.control], mesh.control_identity)
-    answer = open_line.call(f"{SERVICE}/Anchors", pb.AnchorsRequest(), pb.AnchorsResponse)
-    open_line.close()
+    with Control([wish.control], mesh.control_identity) as anybody:
+        answer = anybody.call(f"{SERVICE}/Anchors", pb.AnchorsRequest(), pb.AnchorsResponse)
     anchors = list(answer.anchors)
     if trust_hash(mesh.control_identity, anchors) != wish.token.trust:
         raise NotJoined(

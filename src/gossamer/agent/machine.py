@@ -157,7 +157,7 @@ class _Beats:
                 if status.code is Code.PERMISSION_DENIED:
                     self._nonce, pause = "", REFUSED
                 else:
-                    self._renewing.unheard()
+                    self._renewing.unheard(refused=status.code is Code.UNAUTHENTICATED)
                     # The first time, perhaps only the connection is dead.
                     pause = BEAT if failed else AGAIN
                     failed = True

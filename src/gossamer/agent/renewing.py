@@ -48,10 +48,10 @@ class Renewing:
             self._due = min(self._due, time.time() + within * self._rng())
             self._wake.set()
 
-    def unheard(self) -> None:
+    def unheard(self, *, refused: bool) -> None:
         """Another beat failed: perhaps the certificate is refused (its anchor was retired while this machine slept)."""
         self._failed += 1
-        if self._failed % SUSPICIOUS == 0:
+        if self._failed % SUSPICIOUS == 0 or (refused and not self._strange):
             self._strange, self._due = True, 0.0
             self._wake.set()
 

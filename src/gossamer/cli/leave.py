@@ -31,9 +31,8 @@ def command(settings: Settings) -> None:
     if process is not None:
         process.end()
     try:
-        control = Control(membership.control, membership.control_name, folder.anchors(), folder.identity)
-        control.call(f"{SERVICE}/Leave", pb.LeaveRequest(session=membership.session), pb.LeaveResponse)
-        control.close()
+        with Control(membership.control, membership.control_name, folder.anchors(), folder.identity) as control:
+            control.call(f"{SERVICE}/Leave", pb.LeaveRequest(session=membership.session), pb.LeaveResponse)
         told = "the control plane has forgotten it"
     except Status as status:
         told = f"the control plane was not told ({status.message}): `gossamer machines remove {membership.name}` there"
