@@ -14,13 +14,36 @@ from gossamer.model.access import AccessPolicy
 from gossamer.model.change import Put, Remove, Replace
 from gossamer.model.kinds import Object
 from gossamer.model.mesh import Mesh
-from gossamer.model.names import Key, local
-from gossamer.model.service import Service
+from gossamer.model.names import IPAddress, Key, local
+from gossamer.model.service import SERVICE, Service
 from gossamer.model.snapshot import Snapshot
-from gossamer.model.subscription import Names, Subscription
+from gossamer.model.subscription import (
+    AddressTarget,
+    Inbound,
+    Names,
+    NameTarget,
+    Outbound,
+    Profile,
+    Source,
+    Subscription,
+)
 from gossamer.model.workload import ExternalWorkload, Namespace, Workload
 from gossamer.state import State
-from tests.laws.worlds import objects, subscriptions, worlds
+from tests.laws.worlds import (
+    OUTSIDE,
+    access_policies,
+    authorization_policies,
+    egress_networks,
+    names,
+    objects,
+    ports,
+    profiles,
+    rate_limits,
+    routes,
+    servers,
+    subscriptions,
+    worlds,
+)
 
 
 @given(worlds, st.randoms(use_true_random=False), st.lists(objects, max_size=4))
@@ -64,6 +87,44 @@ def test_an_unrelated_resource_never_changes_a_configuration(
 
     if not isinstance(subscription, Names):
         assert compile(snapshot.changed([far]), subscription) == compile(snapshot, subscription)
+
+
+TENANT = st.one_of(
+    routes,
+    profiles,
+    egress_networks,
+    access_policies.filter(lambda one: not one.mesh_wide),
+    servers,
+    authorization_policies,
+    rate_limits,
+)
+
+
+@given(worlds, TENANT, names, ports)
+def test_what_a_tenant_writes_concerns_its_own_clients_and_programs_only(
+    world: list[Object], theirs: Object, name: str, port: int
+) -> None:
+    """Whatever it names (security A-37): callers of another namespace reach that one's services as before, and its
+    programs accept whom they accepted."""
+    theirs = replace(theirs, key=local("y", theirs.key.name))
+    before = Snapshot().changed(world)
+    after = before.changed([theirs])
+    authority = NameTarget(f"{name}.x.svc.cluster.local", port)
+    asked: list[Subscription] = [
+        Outbound(Source("x"), authority),
+        Profile(Source("x"), authority),
+        Inbound(local("x", name), port),
+    ]
+    asked += [Outbound(Source("x"), AddressTarget(address, port)) for address in (*OUTSIDE, *_addresses(before, name))]
+
+    for question in asked:
+        assert compile(after, question) == compile(before, question), question
+
+
+def _addresses(view: Snapshot, name: str) -> tuple[IPAddress, ...]:
+    """Of a service of namespace x, if they are nobody else's."""
+    service = view.get(SERVICE, local("x", name))
+    return tuple(one for one in service.cluster_ips if view.at(one) == service) if service is not None else ()
 
 
 @given(worlds, subscriptions, st.lists(objects, max_size=6))
