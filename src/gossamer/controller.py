@@ -236,6 +236,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             advertise.address if advertise else None,
             time.time,
             os.urandom,
+            others.id,
         )
         others.on(MACHINES, machines.heard)
         control.add(machines_api.methods(machines, lambda: state.snapshot.mesh, control.written))

@@ -20,6 +20,7 @@ from typing import Protocol
 from cryptography.hazmat.primitives import serialization
 
 from gossamer.identity import revocation
+from gossamer.identity.authority import SKEW
 from gossamer.identity.request import parse
 from gossamer.identity.revocation import Revoked
 from gossamer.model.machine import Beat, Machine, Running, Ticket
@@ -64,9 +65,6 @@ class Leaf(Protocol):
     @property
     def intermediates(self) -> tuple[bytes, ...]: ...
 
-    @property
-    def not_before(self) -> datetime: ...
-
 
 Certify = Callable[[str, bytes, bytes, str | None], Leaf]
 
@@ -86,6 +84,8 @@ class Joined:
     address: str = ""
     node: str = ""
     zone: str = ""
+    # The control plane it beats to, where there are several.
+    replica: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +114,7 @@ class Machines:
         own: IPv4Address | None,
         clock: Callable[[], float],
         random: Callable[[int], bytes],
+        replica: str = "",
     ) -> None:
         """`networks` is told where the machines of the mesh are; `own`: where this one is."""
         self._store = store
@@ -128,6 +129,7 @@ class Machines:
         self._own = own
         self._clock = clock
         self._random = random
+        self._replica = replica
         now = clock()
         self._machines = {one.name: one for one in map(_decoded, (entry.value for entry in store.scan(PREFIX)))}
         # A control plane that was away says of nobody that he was silent.
@@ -184,7 +186,7 @@ class Machines:
             raise Denied("the join token was used a moment ago; make another with `gossamer token create`") from error
         if earlier is not None:
             self._registry.forget(name)
-            self._revoke(self.identity(name), admitted.leaf.not_before.timestamp())
+            self._revoke(self.identity(name), now)
         self._machines[name] = machine
         self._heard[name] = Heard(now)
         self._changed()
@@ -288,9 +290,10 @@ class Machines:
             self._heard[machine.name] = replace(self._heard[machine.name], doubted=now)
             raise Denied(f"machine {machine.name}: {error}") from None
         self._heard[machine.name] = heard
-        moved = (machine.node, machine.zone, machine.address) != (said.node, said.zone, said.address)
-        if moved or now - machine.seen > SEEN_EVERY:
-            self._save(replace(machine, node=said.node, zone=said.zone, address=said.address, seen=now))
+        place = (machine.node, machine.zone, machine.address, machine.replica)
+        if place != (said.node, said.zone, said.address, self._replica) or now - machine.seen > SEEN_EVERY:
+            told = replace(machine, node=said.node, zone=said.zone, address=said.address)
+            self._save(replace(told, seen=now, replica=self._replica))
             self._registry.place(machine.name, Place(said.node, said.zone))
             self._changed()
         with _refusals():
@@ -299,10 +302,10 @@ class Machines:
             return heard.nonce, self._registry.keep(machine.name, said.running, complete=said.complete)
 
     def sweep(self) -> None:
-        """Takes back the endpoints of machines that are silent."""
+        """Takes back the endpoints of machines that are silent, of those that beat to this control plane."""
         now = self._clock()
         for name, heard in tuple(self._heard.items()):
-            if not heard.silent and now - heard.last > SILENT:
+            if self._machines[name].replica == self._replica and not heard.silent and now - heard.last > SILENT:
                 _log.warning("machine %s is silent for %.0f s: its endpoints go", name, now - heard.last)
                 self._heard[name] = replace(heard, silent=True)
                 self._registry.lose(name, KEPT)
@@ -345,10 +348,12 @@ class Machines:
 
 def revoker(trustee: Trustee, lifetime: float, clock: Callable[[], float]) -> Callable[[str, float], None]:
     """Ends the certificates of an identity that were issued before a moment, across the mesh. `lifetime` of leaves."""
+    # What a leaf says of its beginning is earlier than its issue by so much.
+    skew = min(lifetime / 10, SKEW.total_seconds())
 
     def revoke(name: str, before: float) -> None:
         now = clock()
-        entry = Revoked(Revocation(name, int(before)), name, when=now, forget=now + 2 * lifetime)
+        entry = Revoked(Revocation(name, int(before - skew)), name, when=now, forget=now + 2 * lifetime)
         trustee.change(lambda kept: replace(kept, revoked=revocation.added(kept.revoked, entry)))
 
     return revoke
