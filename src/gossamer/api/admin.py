@@ -176,6 +176,7 @@ class Admin:
             service=str(service.key) if service is not None else "",
             addresses=[str(address) for address in service.cluster_ips] if service is not None else [],
             origin=str(service.origin) if service is not None else "run",
+            routes=describe.attached(view, service) if service is not None else (),
             ports=[
                 pb.PortPolicy(
                     workload=port.workload,
@@ -184,6 +185,7 @@ class Admin:
                     server=port.server,
                     authorizations=port.authorizations,
                     routes=port.routes,
+                    rules=port.rules,
                 )
                 for workload in subject.workloads
                 for port in describe.ports(view, workload)

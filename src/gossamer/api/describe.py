@@ -29,10 +29,13 @@ from gossamer.model.proxy_config import (
     TlsInbound,
     Unauthenticated,
 )
-from gossamer.model.route import GrpcMatch, How, HttpMatch
+from gossamer.model.route import RANKS, GrpcMatch, How, HttpMatch
+from gossamer.model.service import SERVICE, Service
 from gossamer.model.snapshot import View
+from gossamer.model.status import ParentStatus
 from gossamer.model.subscription import Endpoints, Inbound, NameTarget, Source
 from gossamer.model.workload import INBOUND_PORT, Workload
+from gossamer.policy import conditions
 
 EVERYWHERE = {"0.0.0.0/0", "::/0"}
 
@@ -47,6 +50,7 @@ class PortWords:
     server: str
     authorizations: tuple[str, ...]
     routes: tuple[str, ...]
+    rules: tuple[str, ...] = ()
 
 
 def ports(view: View, workload: Workload) -> Iterator[PortWords]:
@@ -59,11 +63,9 @@ def ports(view: View, workload: Workload) -> Iterator[PortWords]:
                 number,
                 protocol_word(config.protocol),
                 meta_word(config.meta),
-                (
-                    *(rule_words(one, config.audit_denials) for one in config.rules),
-                    *(tuple(authorization_words(one) for one in config.authorizations) or ("nobody is admitted",)),
-                ),
+                tuple(authorization_words(one) for one in config.authorizations) or ("nobody is admitted",),
                 tuple(route_words(one) for one in routes(config) if not isinstance(one.meta, Default)),
+                tuple(rule_words(one, config.audit_denials) for one in config.rules),
             )
 
 
@@ -71,6 +73,23 @@ def _shown(endpoint: Endpoint) -> str:
     """With the sidecar's own port where that tells workloads of one machine apart."""
     place = f"{endpoint.address}:{endpoint.port}"
     return place if endpoint.inbound_port in (None, INBOUND_PORT) else f"{place} by {endpoint.inbound_port}"
+
+
+def attached(view: View, service: Service) -> Iterator[str]:
+    """`HTTPRoute/web: Accepted`, `GRPCRoute/shop/users: BackendNotFound`: every route with a service as parent."""
+    for kind in (kind for rank in RANKS for kind in rank):
+        for (cluster, namespace), named in sorted(view.all(kind).items()):
+            for name, route in sorted(named.items()) if cluster == service.key.cluster else ():
+                where = "" if namespace == service.key.namespace else f"{namespace}/"
+                for parent in conditions.parents(view, route):
+                    if (parent.kind, parent.namespace, parent.name) == (SERVICE.name, *service.key[1:]):
+                        yield f"{kind.name}/{where}{name}: {_status_words(parent)}"
+
+
+def _status_words(parent: ParentStatus) -> str:
+    wrong = [one for one in parent.conditions if not one.holds]
+    said = (f"{one.reason} ({one.message})" if one.message else one.reason for one in wrong)
+    return "; ".join(said) or "Accepted"
 
 
 def endpoints(view: View, subject: Subject) -> list[str]:

@@ -50,6 +50,7 @@ def document(found: DescribeResponse) -> dict[str, Any]:
                 "port": port.port,
                 "protocol": port.protocol,
                 "server": port.server,
+                "rules": list(port.rules),
                 "authorizations": list(port.authorizations),
                 "routes": list(port.routes),
             }
@@ -93,12 +94,16 @@ def lines(found: DescribeResponse, now: float) -> Iterator[str]:
         yield f"Address    {', '.join(found.addresses) or 'none'}"
         yield f"Declared   {'by `gossamer run`' if found.origin == 'run' else found.origin}"
         yield f"Endpoints  {', '.join(found.endpoints) or 'none: no workload is ready'}"
+        for route in found.routes:
+            yield f"Route      {route}"
     for workload in found.workloads:
         yield ""
         yield from _workload(workload, now)
         for port in found.ports:
             if port.workload == f"{workload.namespace}/{workload.name}":
                 yield f"  Port {port.port}  {port.protocol}, decided by {port.server}"
+                for rule in port.rules:
+                    yield f"    rule    {rule}"
                 for authorization in port.authorizations:
                     yield f"    admits  {authorization}"
                 for route in port.routes:

@@ -8,8 +8,11 @@ import pytest
 
 from gossamer.api.admin import Admin
 from gossamer.kit.grpc.status import Status
+from gossamer.model.change import Put
 from gossamer.model.edge import Direction, Protocol, Report, Reporter, Totals, TotalsKey
+from gossamer.model.workload import WorkloadPort
 from gossamer.pb.v1 import admin_pb2 as pb
+from gossamer.testing.build import resources, service, workload
 from tests.unit.api.fakes import NOW, World, identity, world
 
 SERVER = {
@@ -228,3 +231,24 @@ def test_diagnostics_answer_as_a_sidecar_is_answered() -> None:
     assert asked("profile", "198.19.0.1:8080")[0]["fully_qualified_name"] == "web.default.svc.cluster.local"  # type: ignore[index]
     with pytest.raises(Status, match="expected HOST:PORT"):
         asked("profile", "web")
+
+
+def test_describe_names_denials_and_what_became_of_routes() -> None:
+    made = world()
+    admin = Admin(made.plane)
+    objects = resources(
+        "apiVersion: policy.gossamer.dev/v1alpha1\nkind: AccessPolicy\nmetadata: {name: guard}\n"
+        "spec: {rules: [{name: far, action: Deny, clients: [{notNamespaces: [default]}], requests: [{methods: [PUT]}]}]}\n"
+        "---\napiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: web}\n"
+        'spec: {parentRefs: [{group: "", kind: Service, name: web}], '
+        "rules: [{backendRefs: [{name: gone, port: 80}]}]}\n"
+    )
+    running = workload("web-0", service="web", ports=(WorkloadPort("", 80, 8080),))
+    for one in (running, service("web"), *objects):
+        made.state.apply("run", Put(one))
+
+    found = admin.describe(pb.DescribeRequest(subject="web"))
+    assert list(found.routes) == ["HTTPRoute/web: BackendNotFound"]
+    assert list(found.ports[0].rules) == [
+        "AccessPolicy/guard (far): denies all but *.default.serviceaccount.identity.gossamer.cluster.local, some requests"
+    ]
