@@ -83,6 +83,7 @@ impl Engine {
     }
 
     fn connect(&mut self, id: ExchangeId, key: Key) {
+        let mesh = key.is_mesh();
         match self.acquire(key, id) {
             Ok((_, Acquired::Now(conn))) => self.start(id, conn),
             Ok((upstream, Acquired::Wait)) => {
@@ -92,6 +93,11 @@ impl Engine {
                 self.wait_at_most(id, LOOK_AGAIN);
             }
             Ok((_, Acquired::Later)) => {}
+            Err(cause) if mesh && self.credentials.is_none() => {
+                // Our trouble, not the endpoint's.
+                self.give_lease_back(id);
+                self.answer(id, cause.by(Author::Outbound));
+            }
             Err(cause) => self.attempt_failed(id, &cause),
         }
     }
