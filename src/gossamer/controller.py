@@ -252,6 +252,8 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             original=_original,
             now=time.time,
             stop=stop.set,
+            concerns=lambda: lifecycle.show().warnings,
+            metrics=lifecycle.metrics,
         )
         admin = Server({**Admin(plane).methods(), **lifecycle_api.methods(lifecycle)}, admit=_admit)
         admin.add(machines_admin.methods(machines, str(advertise or ""), time.time))

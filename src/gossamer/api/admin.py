@@ -69,7 +69,9 @@ class Admin:
         control = view.mesh.control_address
         address = f"{control[0]}:{control[1]}" if control is not None else ""
         found = [
-            *checks.control_plane(plane.state.synced, address, anchors, issuers, plane.problems(), now),
+            *checks.control_plane(
+                plane.state.synced, address, anchors, issuers, plane.problems(), now, plane.concerns()
+            ),
             *checks.data_plane(view, sidecars, view.mesh.bundle.generation, now),
         ]
         return pb.StatusResponse(
@@ -220,6 +222,8 @@ class Admin:
         arguments, namespace = list(request.arguments), request.namespace or "default"
         if request.what == "proxy-metrics":
             return pb.DiagnoseResponse(answers=[await self._metrics(name, namespace) for name in arguments])
+        if request.what == "controller-metrics":
+            return pb.DiagnoseResponse(answers=[plane.metrics()])
         view = plane.state.snapshot
         try:
             match request.what:

@@ -6,15 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from gossamer.api.plane import Certificate, Sidecar
+from gossamer.identity.forecast import Warning
 from gossamer.model.names import Key
 from gossamer.model.snapshot import View
 from gossamer.model.workload import WORKLOAD, Workload
 from gossamer.resources.problem import InvalidResource
 
 SUCCESS, WARNING, ERROR = "success", "warning", "error"
-DAY = 86_400.0
-# As Linkerd's checks (reference §1.10).
-SOON_SECONDS = 60 * DAY
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +31,9 @@ def control_plane(
     issuers: Sequence[Certificate],
     problems: Iterable[InvalidResource],
     now: float,
+    concerns: Sequence[Warning] = (),
 ) -> Iterator[Check]:
-    """The control plane itself, its certificates, its resources."""
+    """The control plane itself, its certificates, its resources. `concerns`: what the forecast of certificates says."""
     where = "gossamer-existence"
     yield Check(where, "control plane answers")
     yield _or(
@@ -60,6 +59,11 @@ def control_plane(
         "the issuer does not chain to any trust anchor",
         "`gossamer up` with --trust-anchors, --issuer-cert and --issuer-key that belong together",
     )
+    looked_after = Check("gossamer-identity", "certificates are replaced in time")
+    if not concerns:
+        yield looked_after
+    for concern in concerns:
+        yield Check(looked_after.category, looked_after.name, concern.level, concern.text, concern.hint)
     refused = list(problems)
     if not refused:
         yield Check("gossamer-resources", "every document is valid")
@@ -118,14 +122,6 @@ def _certificates(what: str, certificates: Sequence[Certificate], now: float, hi
         return
     usable = [one for one in certificates if one.not_before <= now < one.not_after]
     yield _or(valid, bool(usable), ERROR, f"{what} expired or not valid yet", hint)
-    left = max((one.not_after for one in usable), default=now) - now
-    yield _or(
-        Check(where, f"{what}: valid for at least 60 days"),
-        left >= SOON_SECONDS,
-        WARNING,
-        f"{what} ends in {int(left // DAY)} days",
-        hint,
-    )
 
 
 def _or(check: Check, fine: bool, result: str, error: str, hint: str) -> Check:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
+from gossamer.identity.forecast import Warning
 from gossamer.model.change import Change
 from gossamer.model.edge import Edge, IdentityState
 from gossamer.model.kinds import Object
@@ -105,3 +106,7 @@ class Plane:
     now: Callable[[], float]
     # Ends the control plane soon.
     stop: Callable[[], None]
+    # What should be looked after of certificates, worst first, as `gossamer identity` says it.
+    concerns: Callable[[], Sequence[Warning]] = tuple
+    # Prometheus' text about the control plane itself.
+    metrics: Callable[[], str] = str

@@ -74,6 +74,14 @@ def proxy_metrics(settings: Settings, workload: str, namespace: str) -> None:
         click.echo(text.rstrip("\n"))
 
 
+@command.command("controller-metrics", cls=Command)
+@click.pass_obj
+def controller_metrics(settings: Settings) -> None:
+    """The control plane's own metrics, in Prometheus' format: certificates, rotations, refusals."""
+    for text in _answers(settings, "controller-metrics", (), "default"):
+        click.echo(text.rstrip("\n"))
+
+
 def _answers(settings: Settings, what: str, arguments: Sequence[str], namespace: str) -> list[str]:
     return list(settings.session().admin().diagnose(what, arguments, namespace).answers)
 

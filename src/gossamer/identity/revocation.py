@@ -84,6 +84,11 @@ def serial_bytes(serial: int) -> bytes:
     return serial.to_bytes((serial.bit_length() + 7) // 8, "big")
 
 
+def serial_of(text: str) -> bytes:
+    """The same from hexadecimal; b"" from "", which is no certificate's."""
+    return serial_bytes(int(text, 16)) if text else b""
+
+
 def _place(one: Revoked) -> tuple[str, str]:
     return one.subject, one.revocation.identity
 

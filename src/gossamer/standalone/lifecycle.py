@@ -156,7 +156,7 @@ class Lifecycle:
         mine = [each for each in valid if (each.session or self._guessed(each, theirs, one)) == one.session]
         serials = {entry.serial for entry in mine} | {self._serial(one)} - {""}
         forget = max([now + self._longest(), *(entry.not_after for entry in mine)])
-        revoked = Revocation(identity, 0, tuple(bytes.fromhex(_even(serial)) for serial in sorted(serials)))
+        revoked = Revocation(identity, 0, tuple(map(revocation.serial_of, sorted(serials))))
         return Revoked(revoked, name, (one.session,), now, forget)
 
     def _of_identity(self, identity: str, registrations: Sequence[Registration], now: float) -> Revoked:
@@ -199,7 +199,3 @@ class Lifecycle:
             when = told.when if told is not None else 0.0
             said = told.identity if told is not None else None
             yield shown.leaf(str(one.key), one.identity(self._mesh), said, when, revoked, now)
-
-
-def _even(serial: str) -> str:
-    return serial if len(serial) % 2 == 0 else f"0{serial}"

@@ -80,7 +80,7 @@ class Signer:
 
     def _check(self, identity: str, serial: str, parent: Entry | None) -> None:
         """Raises `Denied` for a certificate that is revoked, whoever let it through."""
-        number = bytes.fromhex(serial) if serial and not len(serial) % 2 else bytes.fromhex(f"0{serial}")
+        number = revocation.serial_of(serial)
         since = parent.when - self._trustee.terms.skew if parent is not None else None
         for one in revocation.told(self._trustee.kept.revoked, self._clock()):
             if revocation.covers(one, identity, number, since):

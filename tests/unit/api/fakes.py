@@ -8,8 +8,10 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 from typing import Any
 
+from gossamer.api import lifecycle
 from gossamer.api.admin import Admin
 from gossamer.api.plane import About, Certificate, Plane, Sidecar
+from gossamer.identity.shown import Authority, Leaf, Shown
 from gossamer.kit.grpc.calls import Context, Streaming, Unary
 from gossamer.metrics import Edges
 from gossamer.model.change import Put, Remove, Synced
@@ -127,9 +129,25 @@ class Recorder:
         self.finished = True
 
 
+class Certificates(lifecycle.Lifecycle):
+    """As many certificates as the world has sidecars, under one anchor and one issuer; nothing can be done to them."""
+
+    def __init__(self, made: World) -> None:
+        self._world = made
+
+    def show(self) -> Shown:
+        ca = Authority("CN=root", "ab" * 32, "1", NOW - 100, NOW + 90 * 86400, "active")
+        leaves = [
+            Leaf(str(key), one.identity.identity, "2", one.identity.not_before, one.identity.not_after, state="valid")
+            for key, one in self._world.sidecars.items()
+        ]
+        issuer = replace(ca, subject="CN=identity", role="in use")
+        return Shown("cluster.local", 1, "steady", NOW, False, [ca], [issuer], leaves, [], [], [], [], [], True)
+
+
 def client(made: World) -> Callable[..., Any]:
     """A class in the place of `kit.grpc.client.Client` that calls the API in this process."""
-    methods = Admin(made.plane).methods()
+    methods = {**Admin(made.plane).methods(), **lifecycle.methods(Certificates(made))}
     context = Context(peer=None, metadata={}, deadline=None, credentials=None)
 
     class Client:
