@@ -144,12 +144,17 @@ def _beyond(
             case Inject(name):
                 found = view.get(FAULT_INJECTION, Key(written.key.cluster, written.key.namespace, name))
                 if found is None:
-                    failures.append(Fail(500, f"FaultInjection not found {name}"))
+                    failures.append(Fail(_failed(written), f"FaultInjection not found {name}"))
                 else:
                     fault = Fault(found.delay, found.abort)
             case _:
                 pass
     return Beyond(rewrite, tuple(mirrors), fault, written.idempotent), tuple(failures)
+
+
+def _failed(written: Route) -> int:
+    """500, or gRPC's INTERNAL."""
+    return 13 if isinstance(written, GrpcRoute) else 500
 
 
 def _distribution(

@@ -27,6 +27,7 @@ ALREADY_LIMITED = Condition("Accepted", False, "RateLimitReasonAlreadyExists")
 OVERLAP = Condition("Accepted", False, "EgressReasonNetworkOverlap", "networks overlap with clusterNetworks")
 RESOLVED = Condition("ResolvedRefs", True, "ResolvedRefs")
 NO_BACKEND = Condition("ResolvedRefs", False, "BackendNotFound")
+NO_FAULT = Condition("ResolvedRefs", False, "FilterNotFound", "a FaultInjection that a rule names is not there")
 INVALID_KIND = Condition("ResolvedRefs", False, "InvalidKind")
 FOREIGN_EGRESS = Condition(
     "ResolvedRefs",

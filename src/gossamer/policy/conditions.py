@@ -9,10 +9,20 @@ from typing import Any
 
 from gossamer.model.attachment import Parent, accepted, egress_accepted, limit_accepted, parent_of
 from gossamer.model.authorization import POLICY_GROUP, SERVER, RateLimitPolicy
-from gossamer.model.egress import EGRESS_NETWORK, EgressNetwork
+from gossamer.model.egress import EGRESS_NETWORK, FAULT_INJECTION, EgressNetwork
 from gossamer.model.kinds import Object
 from gossamer.model.names import Key
-from gossamer.model.route import BackendRef, GrpcRoute, HttpRoute, Route, TcpRoute, TlsRoute
+from gossamer.model.route import (
+    BackendRef,
+    GrpcRoute,
+    HttpRoute,
+    Inject,
+    Mirror,
+    Route,
+    RuleFilter,
+    TcpRoute,
+    TlsRoute,
+)
 from gossamer.model.service import SERVICE
 from gossamer.model.snapshot import View
 from gossamer.model.status import (
@@ -20,6 +30,7 @@ from gossamer.model.status import (
     FOREIGN_EGRESS,
     INVALID_KIND,
     NO_BACKEND,
+    NO_FAULT,
     RESOLVED,
     Condition,
     ParentStatus,
@@ -58,15 +69,29 @@ def resolved(view: View, route: Route, parent: Parent) -> Condition:
                 return FOREIGN_EGRESS
         else:
             return INVALID_KIND
+    for name in faults(route):
+        if view.get(FAULT_INJECTION, Key(route.key.cluster, route.key.namespace, name)) is None:
+            return NO_FAULT
     return RESOLVED
 
 
+def faults(route: Route) -> list[str]:
+    """The names of the FaultInjections that a route's rules refer to."""
+    rules = route.rules if isinstance(route, HttpRoute | GrpcRoute) else ()
+    return [one.name for rule in rules for one in rule.filters if isinstance(one, Inject)]
+
+
 def backends(route: Route) -> list[BackendRef]:
+    """Of its rules in order, and after each rule's own those that get copies."""
     match route:
         case HttpRoute(rules=rules) | GrpcRoute(rules=rules):
-            return [ref for rule in rules for ref in rule.backends]
+            return [ref for rule in rules for ref in (*rule.backends, *_mirrors(rule.filters))]
         case TlsRoute(backends=found) | TcpRoute(backends=found):
             return list(found)
+
+
+def _mirrors(filters: tuple[RuleFilter, ...]) -> list[BackendRef]:
+    return [one.backend for one in filters if isinstance(one, Mirror)]
 
 
 def status(view: View, resource: Object) -> dict[str, Any] | None:
