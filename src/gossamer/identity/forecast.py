@@ -148,7 +148,9 @@ def _ending(what: str, span: Span, due: float, automatic: bool, hint: str, now: 
         yield Warning("error", f"{what} is not valid before {start}; is this machine's clock right?", hint)
     elif automatic and now > due + span.life * GRACE:
         yield Warning(
-            "warning", f"{what} should have been replaced at {_moment(due)}", "`gossamer logs --control-plane`"
+            "warning",
+            f"{what} should have been replaced at {_moment(due)}",
+            "`gossamer logs --control-plane` says why it was not",
         )
     elif not automatic and now > soon(span):
         yield Warning("warning", f"{what} ends in {_left(span.not_after - now)}", hint)
