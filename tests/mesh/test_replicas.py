@@ -245,3 +245,25 @@ def test_a_leader_that_is_stopped_past_its_lease_and_goes_on_writes_nothing(clus
         assert stored(cluster, "thaw")[mark] == written, "every commit of a replica moves its mark"
         assert leader(cluster, "thaw") == identity_of(new)
         assert old.cli("version").returncode == 0, "it serves on"
+
+
+def test_an_anchor_rotated_at_one_replica_is_everybodys_once_and_nobody_notices(cluster: Cluster) -> None:
+    """Begun at one that does not lead; the sidecars' words are heard by both, and the files of both end alike."""
+    with several.replicas(place(cluster, "rotate"), 2) as both:
+        serve(both[0])
+        eventually("one leads", lambda: leader(cluster, "rotate"))
+        other = next(one for one in both if identity_of(one) != leader(cluster, "rotate"))
+        folders = [one.folder / "s" / "gossamer" / "test" / "ca" for one in both]
+        before = (folders[0] / "anchors.pem").read_bytes()
+        load = steady(both[1], "echo", 20, 20)
+        time.sleep(2)
+        other.cli("identity", "rotate", "anchor", seconds=60)
+        ended = "the rotation of trust anchors has ended"
+        eventually("both know that it has ended", lambda: all(ended in several.log(one) for one in both), 40)
+        time.sleep(2)
+        assert [several.log(one).count(ended) for one in both] == [1, 1]
+        after = [{name: (folder / name).read_bytes() for name in ("anchors.pem", "issuer.pem")} for folder in folders]
+        assert after[0] == after[1]
+        assert after[0]["anchors.pem"] != before
+        assert get(both[0]).returncode == get(both[1]).returncode == 0
+        assert outcome(load) == {"counts": {"200": 400}, "bad": []}

@@ -179,8 +179,11 @@ class Trustee:
         if kept.trusted.target not in self._issuers:
             self._load_next()
         if before.trusted.moving and not kept.trusted.moving:
-            self._issuers = {name: one for name, one in self._issuers.items() if name in kept.trusted.wanted}
-            self._seen = None
+            if kept.trusted.active in self._issuers:
+                self._settled()
+            else:
+                # What is in the files is of before, and no wish of anybody's; the new ones come from where it ended.
+                self._seen = self._source.signature()
         self._say()
         self._tell(before.trusted)
         if kept.revoked != before.revoked:
@@ -219,9 +222,10 @@ class Trustee:
 
     def step(self) -> None:
         """Goes on with a rotation, and forgets revocations that nothing is left of."""
+        if self.trusted.moving and self.trusted.target not in self._issuers:
+            # Made at another replica, perhaps.
+            self._load_next()
         if not self.leads():
-            if self.trusted.moving and self.trusted.target not in self._issuers:
-                self._load_next()
             return
         now = self._clock()
         live = self.live()
