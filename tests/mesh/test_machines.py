@@ -193,10 +193,10 @@ def test_a_copied_disk_is_refused_while_the_machine_runs(three: list[Machine]) -
 
 
 def test_tokens_are_refused_in_one_line(three: list[Machine]) -> None:
-    first, second, _ = three
+    first, second, third = three
 
-    def refused(token: str, *options: str) -> str:
-        said = second.cli("join", first.address, "--token-file", "-", "--mesh", "x", *options, stdin=token, check=False)
+    def refused(token: str, *options: str, at: Machine = first) -> str:
+        said = second.cli("join", at.address, "--token-file", "-", "--mesh", "x", *options, stdin=token, check=False)
         assert said.returncode != 0
         assert said.stderr.count("\n") == 1
         return said.stderr
@@ -215,6 +215,11 @@ def test_tokens_are_refused_in_one_line(three: list[Machine]) -> None:
     ident = json.loads(first.cli("token", "list", "-o", "json").stdout)[-1]["id"]
     first.cli("token", "revoke", ident)
     assert "not known to this control plane" in refused(other)
+    third.cli("up", "--mesh", "y", "--advertise", third.address)
+    try:
+        assert "is not the control plane that made this token" in refused(token("--machine", "four"), at=third)
+    finally:
+        third.cli("down", "--mesh", "y")
     assert not (second.folder / "s" / "gossamer" / "x").exists()
 
 
