@@ -49,9 +49,15 @@ pub struct IdentityMetrics {
     pub(crate) refreshed: Counter,
     pub(crate) refreshes: Counter,
     pub(crate) failures: Counter,
+    pub(crate) generation: Counter,
 }
 
 impl IdentityMetrics {
+    /// The trust bundle in force.
+    pub fn trusts(&self, generation: u64) {
+        self.generation.set(generation);
+    }
+
     /// A certificate was received. Both times are seconds since the Unix epoch.
     pub fn refreshed(&self, now: u64, not_after: u64) {
         self.expiration.set(not_after);

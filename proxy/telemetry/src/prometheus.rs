@@ -256,6 +256,13 @@ fn control(registry: &Registry) -> String {
     refreshes.add("result=\"ok\"".into(), identity.refreshes.get());
     refreshes.add("result=\"error\"".into(), identity.failures.get());
     refreshes.write(&mut out, "control_identity_cert_refreshes_total", COUNTER, "Renewals of the certificate.");
+    single(
+        &mut out,
+        "control_identity_trust_generation",
+        "gauge",
+        "Generation of the trust bundle in force.",
+        identity.generation.get(),
+    );
     out
 }
 

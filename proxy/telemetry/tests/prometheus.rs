@@ -82,6 +82,7 @@ fn exercised() -> Arc<Registry> {
     control.request();
     control.response(true, 1_500);
     registry.identity.refreshed(1_000, 87_400);
+    registry.identity.trusts(7);
     registry.identity.failed();
     registry
 }

@@ -97,6 +97,7 @@ impl Renewal {
     pub async fn run(mut self) {
         let steps = Steps::new(self.wall.now(), self.wall.boot());
         let calm = Calm::default();
+        self.registry.identity.trusts(self.bundle.trust.generation);
         let mut state = State {
             held: None,
             calm,
@@ -271,6 +272,7 @@ impl Renewal {
         if self.refresh() {
             self.trust.send_replace(self.bundle.trust.clone());
             telemetry::info!("trust is of generation {} now", self.bundle.trust.generation);
+            self.registry.identity.trusts(self.bundle.trust.generation);
             self.adopt(state);
         }
     }

@@ -65,6 +65,17 @@ mod tests {
     }
 
     #[test]
+    fn a_server_whose_certificate_is_out_of_time_says_by_how_much() {
+        let at = |seconds| UnixTime::since_unix_epoch(Duration::from_secs(seconds));
+        let says = |error| of_server(&rustls::Error::InvalidCertificate(error)).unwrap_or_default();
+        let expired = CertificateError::ExpiredContext { time: at(100_000), not_after: at(6_400) };
+        assert!(says(expired).starts_with("its certificate expired 26 h ago by this machine's clock"));
+        let early = CertificateError::NotValidYetContext { time: at(1_000), not_before: at(1_603) };
+        assert!(says(early).starts_with("its certificate is valid in 10 min 3 s only by this machine's clock"));
+        assert_eq!(says(CertificateError::UnknownIssuer), "");
+    }
+
+    #[test]
     fn the_error_says_how_far_the_clocks_are_apart() {
         let day = leaf(1_000_000, 86_400);
         let says = |leaf: &Leaf, now| disagreement(leaf, now).unwrap_or_default();
