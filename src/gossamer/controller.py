@@ -49,7 +49,7 @@ from gossamer.model.kinds import Object
 from gossamer.model.mesh import SERVICE_NETWORK, WORKLOAD_NETWORK, Mesh
 from gossamer.model.names import Key, Kind
 from gossamer.model.workload import INBOUND_PORT, WORKLOAD
-from gossamer.ports import Store, Unavailable, Write
+from gossamer.ports import Conflict, Store, Unavailable, Write
 from gossamer.resources.decode import decode
 from gossamer.resources.documents import load
 from gossamer.resources.metadata import key_of
@@ -64,6 +64,7 @@ from gossamer.standalone.directory import Directory
 from gossamer.standalone.front import Front
 from gossamer.standalone.issuance import IssuanceLog
 from gossamer.standalone.join_tokens import JoinTokens
+from gossamer.standalone.leftovers import Leftovers
 from gossamer.standalone.lifecycle import Lifecycle
 from gossamer.standalone.lock import Lock
 from gossamer.standalone.machines import PREFIX as MACHINES
@@ -141,7 +142,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         opened, close_store = open_store(settings, files, lock)
         held.callback(close_store)
         store, leadership = opened.store, opened.leadership
-        shared_keys = replicas.shared_keys(opened, files)
+        shared_keys = await replicas.shared_keys(opened, files)
         others = Replicas(opened, shared_keys)
 
         # Trust: keys on disk → an authority that signs, and the bundle that sidecars are to trust.
@@ -193,6 +194,12 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         trustee.publish = lambda bundle: state.set_mesh(replace(state.snapshot.mesh, bundle=bundle))
         trustee.registered = lambda: {one.session for one in registry.registrations()}
         trustee.judge = registry.judge
+        leftovers = Leftovers(
+            store,
+            leadership,
+            lambda: {f"workload/{one.key.namespace}/{one.name}" for one in registry.registrations()},
+            others.alive,
+        )
         told = SharedTold(store, others.id, edges.heard, mesh.front, others.alive)
         others.on(TOLD, told.heard_of)
         trustee.live = lambda: tuple(trust_root.live(registry.registrations(), mesh, told.heard))
@@ -275,6 +282,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
                 ("front sidecar", front.run()),
                 ("machines", _every(MACHINES_SWEEP, machines.sweep)),
                 ("launchers' socket", _launchers(agent, state, front, files)),
+                ("leftovers", _every(TOKEN_SWEEP, lambda: _swept(leftovers))),
                 ("join tokens", _every(TOKEN_SWEEP, lambda: tokens.expire(time.time()))),
                 (
                     "what sidecars said",
@@ -322,6 +330,14 @@ async def _every(seconds: float, act: Callable[[], None]) -> None:
         act()
 
 
+def _swept(leftovers: Leftovers) -> None:
+    try:
+        for name in leftovers.sweep(time.time()):
+            _log.info("%s belonged to nobody any more", name)
+    except Unavailable as error:
+        _log.warning("leftovers stay for now: %s", error)
+
+
 def _bound(file: Path) -> None:
     try:
         logs.bound(file)
@@ -337,12 +353,14 @@ def _named(store: Store, settings: ControllerSettings) -> Mesh:
     held = store.read("mesh/trust-domain")
     wanted = settings.trust_domain
     if held is None:
-        store.commit([Write("mesh/trust-domain", (wanted or "cluster.local").encode(), expected=0)])
-    elif wanted not in (None, held.value.decode()):
+        with suppress(Conflict):  # another replica begins at the same moment
+            store.commit([Write("mesh/trust-domain", (wanted or "cluster.local").encode(), expected=0)])
+        return _named(store, settings)
+    if wanted not in (None, held.value.decode()):
         raise Unavailable(
             f"mesh {settings.mesh} has the trust domain {held.value.decode()}; start another with --mesh NAME"
         )
-    domain = held.value.decode() if held is not None else wanted or "cluster.local"
+    domain = held.value.decode()
     return Mesh(
         trust_domain=domain,
         default_policy=DefaultPolicy(settings.default_inbound_policy),

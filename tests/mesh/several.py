@@ -30,15 +30,16 @@ def cluster(size: int) -> Iterator[etcd.Cluster]:
 
 
 @contextmanager
-def replicas(place: str, count: int) -> Iterator[list[Mesh]]:
-    """`place` is the address of a store, `etcd://…`."""
+def replicas(place: str, count: int, *, begin: bool = True) -> Iterator[list[Mesh]]:
+    """`place` is the address of a store, `etcd://…`; without `begin` nothing is started."""
     folders = [Path(tempfile.mkdtemp(prefix="gr", dir="/tmp")) for _ in range(count)]
     made = [Mesh(folder) for folder in folders]
     secret = folders[0] / "secret"
     try:
         for one in made:
             (one.folder / "r").mkdir(mode=0o700)
-            one.up("--store", place, "--store-secret", str(secret))
+            if begin:
+                one.up("--store", place, "--store-secret", str(secret))
         yield made
     finally:
         for one in made:

@@ -20,13 +20,15 @@ from gossamer.standalone.join_tokens import PREFIX as JOIN_TOKENS
 from gossamer.standalone.keys import private_directory, read_private, write_private
 from gossamer.standalone.lock import Lock
 from gossamer.standalone.opening import RESTORING, Choice, open_etcd, place_of, remember, remembered, replica_id
+from gossamer.standalone.replicas import BEGUN_BY
 from gossamer.standalone.replicas import PREFIX as REPLICAS
 from gossamer.standalone.sealed import CURRENT, SHARED, SharedKeys
 from gossamer.standalone.store import SqliteStore
 from gossamer.standalone.tokens import PREFIX as TOKENS
+from gossamer.standalone.told import PREFIX as TOLD
 from gossamer.standalone.trust_store import KEY as TRUST
 
-LEFT_OUT = (TOKENS, JOIN_TOKENS, REPLICAS, sealed.KEY)
+LEFT_OUT = (TOKENS, JOIN_TOKENS, REPLICAS, TOLD, BEGUN_BY, sealed.KEY)
 ANCHOR_KEY = "anchor/key.pem"
 # Of one commit.
 MOST_WRITES = 100

@@ -13,16 +13,21 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
-from gossamer.ports import Unavailable, Write
+from gossamer.ports import Conflict, Unavailable, Write
 from gossamer.settings import Paths
 from gossamer.standalone.etcd.mirror import News
 from gossamer.standalone.opening import Opened
 from gossamer.standalone.registration import Place
+from gossamer.standalone.sealed import KEY as SEALED
 from gossamer.standalone.sealed import SharedKeys
 
 PREFIX = "replicas/"
 # How often files are compared with what is shared.
 LOOK = 1.0
+# Who makes the first keys. The others wait for them, so many seconds.
+BEGUN_BY = "mesh/begun-by"
+BEGINNING = 15.0
+POLL = 0.1
 # A sidecar takes no more addresses of a control plane.
 MOST_FRONTS = 16
 
@@ -32,11 +37,33 @@ Heard = Callable[[str, bytes | None, int], None]
 _log = logging.getLogger("gossamer.replicas")
 
 
-def shared_keys(opened: Opened, files: Paths) -> SharedKeys | None:
-    """The keys that replicas share, those of the store put in their place already; None alone."""
+async def shared_keys(opened: Opened, files: Paths) -> SharedKeys | None:
+    """The keys that replicas share, those of the store put in their place already; None alone.
+
+    One replica begins a mesh, and the others wait for its keys. Raises `Unavailable` when they do not come.
+    """
     if opened.etcd is None:
         return None
-    return SharedKeys(opened.store, files.ca, opened.choice.file("store_secret") or files.state / "store-secret")
+    secret = opened.choice.file("store_secret") or files.state / "store-secret"
+    if opened.store.read(SEALED) is None and not _begins(opened):
+        for _ in range(round(BEGINNING / POLL)):
+            await asyncio.sleep(POLL)
+            if opened.store.read(SEALED) is not None:
+                break
+        else:
+            raise Unavailable("another replica has begun this mesh and not finished; start that one again first")
+    return SharedKeys(opened.store, files.ca, secret)
+
+
+def _begins(opened: Opened) -> bool:
+    """Whether this is the replica that makes the mesh's first keys; also after it was interrupted."""
+    me = opened.replica.encode()
+    try:
+        opened.store.commit([Write(BEGUN_BY, me, expected=0)])
+    except Conflict:
+        held = opened.store.read(BEGUN_BY)
+        return held is not None and held.value == me
+    return True
 
 
 class Replicas:
@@ -88,9 +115,9 @@ class Replicas:
         self._placed = placed
 
     def share_keys(self) -> None:
-        """At start: the first replica's keys are everybody's. Raises `Unavailable` when another was quicker."""
-        if self._keys is not None and not self._keys.share() and self._keys.took:
-            raise Unavailable("another replica began this mesh at the same moment; start this one again")
+        """At start: the first replica's keys become everybody's. Raises `Unavailable`."""
+        if self._keys is not None:
+            self._keys.share()
 
     async def run(self) -> None:
         """Passes on what was heard and shares keys; raises what ended the store, for whoever runs this process."""

@@ -83,8 +83,6 @@ class SharedKeys:
         entry = store.read(KEY)
         self._version = 0
         self._secret = secret(secret_file, make=entry is None)
-        self.took = False
-        """Whether the last `share` found another's keys instead."""
         if entry is not None:
             self.take()
 
@@ -112,10 +110,8 @@ class SharedKeys:
         try:
             self._store.commit([Write(KEY, value, expected=self._version)])
         except Conflict:
-            self.took = True
             self.take()
             return False
-        self.took = False
         entry = self._store.read(KEY)
         self._version = entry.version if entry is not None else 0
         self._agreed = digest

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from gossamer.model.edge import IdentityState
 from gossamer.model.mesh import SERVICE_NETWORK, WORKLOAD_NETWORK, Mesh
 from gossamer.model.names import local
-from gossamer.ports import Unavailable
+from gossamer.ports import Unavailable, Write
 from gossamer.settings import ControllerSettings, Paths
 from gossamer.standalone import archive, opening, sealed
 from gossamer.standalone.addresses import Addresses
 from gossamer.standalone.etcd.place import parse, place
+from gossamer.standalone.leftovers import GONE, ORPHAN, Leftovers
 from gossamer.standalone.registration import Asked, Refused
 from gossamer.standalone.registry import AWAY, LEASE, ORPHANED, PREFIX, Registry
 from gossamer.standalone.told import PREFIX as TOLD
@@ -68,7 +69,7 @@ def test_of_two_that_begin_at_once_the_first_ones_keys_are_everybodys(tmp_path: 
     first = sealed.SharedKeys(store, folder(tmp_path / "a", FILES), secret)
     second = sealed.SharedKeys(store, folder(tmp_path / "b", {**FILES, "issuer.key": b"other"}), secret)
     assert first.share()
-    assert not second.share() and second.took
+    assert not second.share()
     assert (tmp_path / "b" / "issuer.key").read_bytes() == FILES["issuer.key"]
 
 
@@ -189,15 +190,50 @@ def test_of_the_fronts_the_one_that_is_behind_counts() -> None:
     assert shared(store, "b", {}).heard(*name) is None, "one of them has said nothing"
 
 
+# --- leftovers
+
+
+def test_what_nobody_looks_after_is_swept_by_the_leader_and_not_too_soon() -> None:
+    store = MemoryStore()
+    addresses = Addresses(store, WORKLOAD_NETWORK, os.urandom)
+    kept, lost = addresses.allocate("workload/default/kept"), addresses.allocate("workload/default/lost")
+    vip = addresses.allocate("service/default/web")
+    store.commit([Write("replicas/a", b"{}"), Write("replicas/b", b"{}"), Write("told/b/3", b"{}")])
+    swept = Leftovers(store, Leads(store), lambda: {"workload/default/kept"}, lambda: ("a",))
+    assert swept.sweep(0.0) == swept.sweep(ORPHAN - 1) == []
+    assert swept.sweep(ORPHAN) == ["owners/workload/default/lost"]
+    assert swept.sweep(GONE - 1) == []
+    assert swept.sweep(GONE) == ["replicas/b"]
+    assert {entry.key for entry in store.scan("")} == {
+        *(f"addresses/{one}" for one in (kept, vip)),
+        "owners/workload/default/kept",
+        "owners/service/default/web",
+        "replicas/a",
+    }
+    assert lost != kept
+
+
+def test_who_does_not_lead_sweeps_nothing() -> None:
+    store = MemoryStore()
+    Addresses(store, WORKLOAD_NETWORK, os.urandom).allocate("workload/default/lost")
+    follower = Leads(store)
+    follower.leading = False
+    swept = Leftovers(store, follower, set, tuple)
+    assert swept.sweep(0.0) == swept.sweep(1e9) == []
+    follower.leading = True
+    assert swept.sweep(2e9) == [], "its own patience begins when it leads"
+
+
 # --- registrations
 
 
 class Leads:
     def __init__(self, store: MemoryStore) -> None:
         self.store = store
+        self.leading = True
 
     def held(self) -> bool:
-        return True
+        return self.leading
 
 
 def registry(store: MemoryStore, replica: str, clock: list[float], alive: list[str], **more: Any) -> Registry:
