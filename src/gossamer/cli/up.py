@@ -9,8 +9,8 @@ import click
 
 from gossamer.cli.errors import CliError, Exit
 from gossamer.cli.root import Command, Settings
-from gossamer.cli.stores import FILE, store_options
 from gossamer.cli.stores import given as given_store
+from gossamer.cli.stores import store_options
 
 POLICIES = (
     "all-authenticated",
@@ -20,6 +20,9 @@ POLICIES = (
     "deny",
     "audit",
 )
+
+# Not resolved: what stands there is replaced by swapping links.
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command("up", cls=Command, short_help="Start the control plane.")
@@ -35,6 +38,17 @@ POLICIES = (
 @click.option("--trust-anchors", metavar="FILE", type=FILE, help="Bring your own trust anchors (PEM).")
 @click.option("--issuer-cert", metavar="FILE", type=FILE, help="Bring your own issuer: its certificate (PEM).")
 @click.option("--issuer-key", metavar="FILE", type=FILE, help="Bring your own issuer: its key (PEM).")
+@click.option(
+    "--issuer-dir",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Bring your own: tls.crt, tls.key, ca.crt, as cert-manager and Vault write them. Watched, as those above.",
+)
+@click.option(
+    "--automatic-rotation",
+    type=click.Choice(("on", "off")),
+    help="Replace issuer and trust anchor by age, where the anchor's key is here (default: on).",
+)
 @click.option(
     "--default-inbound-policy",
     type=click.Choice(POLICIES),
@@ -60,6 +74,8 @@ def command(
     trust_anchors: Path | None,
     issuer_cert: Path | None,
     issuer_key: Path | None,
+    issuer_dir: Path | None,
+    automatic_rotation: str | None,
     default_inbound_policy: str | None,
     egress_namespace: str | None,
     allow_l5d_request_headers: bool,
@@ -77,11 +93,22 @@ def command(
     """
     if bool(issuer_cert) != bool(issuer_key) or (issuer_cert and not trust_anchors):
         raise click.UsageError("--issuer-cert and --issuer-key belong together, and need --trust-anchors")
+    if trust_anchors and not issuer_cert:
+        raise click.UsageError("--trust-anchors needs --issuer-cert and --issuer-key; or use --issuer-dir")
+    if issuer_dir and issuer_cert:
+        raise click.UsageError("--issuer-dir takes the place of --trust-anchors, --issuer-cert and --issuer-key")
     given = {
         "--trust-domain": trust_domain,
-        "--trust-anchors": trust_anchors,
-        "--issuer-cert": issuer_cert,
-        "--issuer-key": issuer_key,
+        **{
+            flag: None if path is None else path.absolute()
+            for flag, path in (
+                ("--trust-anchors", trust_anchors),
+                ("--issuer-cert", issuer_cert),
+                ("--issuer-key", issuer_key),
+                ("--issuer-dir", issuer_dir),
+            )
+        },
+        "--automatic-rotation": automatic_rotation,
         "--default-inbound-policy": default_inbound_policy,
         "--egress-namespace": egress_namespace,
         "--l5d-request-headers": "on" if allow_l5d_request_headers else None,
