@@ -1,8 +1,8 @@
 """The text of a join token: what a machine needs to know before it trusts anything.
 
 `gsm1.` and base64url of compact JSON: `h` the hash of whom to trust, `s` the secret, `e` when it ends, `n` the machine
-it is for ("" when that is open), `d` the trust domain. The hash covers the control plane's name as well as its anchors: else somebody with a
-certificate of the mesh could show the right anchors and be taken for the control plane.
+it is for ("" when that is open), `d` the trust domain. The hash covers the control plane's name as well as its anchors:
+else somebody with a certificate of the mesh could show the right anchors and be taken for the control plane.
 """
 
 from __future__ import annotations
