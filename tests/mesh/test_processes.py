@@ -11,22 +11,26 @@ import pytest
 from tests.mesh.harness import Mesh, eventually, need, run_direct
 
 HANDLER = """
-import http.server as h, os, socket, sys, threading, time
+import http.server as h, os, signal, socket, sys, threading, time
 class H(h.BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
     def do_GET(self):
         body = b"%d %s" % (os.getuid(), self.path.encode())
         self.send_response(200); self.send_header("content-length", str(len(body))); self.end_headers(); self.wfile.write(body)
     def log_message(self, *_): pass
+def serve(server):
+    # What outlives the program that started it must not outlive the test by much.
+    signal.alarm(30)
+    server.serve_forever()
 """
 FORKS = "for _ in range(2):\n    if os.fork(): break\n"
 SERVERS = {
-    "children that serve": HANDLER + "s = h.HTTPServer(('0.0.0.0', {port}), H)\n" + FORKS + "s.serve_forever()",
-    "a late start": HANDLER + "time.sleep(1); h.ThreadingHTTPServer(('0.0.0.0', {port}), H).serve_forever()",
+    "children that serve": HANDLER + "s = h.HTTPServer(('0.0.0.0', {port}), H)\n" + FORKS + "serve(s)",
+    "a late start": HANDLER + "time.sleep(1); serve(h.ThreadingHTTPServer(('0.0.0.0', {port}), H))",
     "many threads": HANDLER + "[threading.Thread(target=time.sleep, args=(1e6,), daemon=True).start() for _ in range(200)]\n"
-    "h.ThreadingHTTPServer(('0.0.0.0', {port}), H).serve_forever()",
-    "a new session": HANDLER + "if os.fork(): os.wait(); sys.exit()\nos.setsid(); h.ThreadingHTTPServer(('0.0.0.0', {port}), H).serve_forever()",
-    "both families": HANDLER + "class S(h.ThreadingHTTPServer): address_family = socket.AF_INET6\nS(('::', {port}), H).serve_forever()",
+    "serve(h.ThreadingHTTPServer(('0.0.0.0', {port}), H))",
+    "a new session": HANDLER + "if os.fork(): os.wait(); sys.exit()\nos.setsid(); serve(h.ThreadingHTTPServer(('0.0.0.0', {port}), H))",
+    "both families": HANDLER + "class S(h.ThreadingHTTPServer): address_family = socket.AF_INET6\nserve(S(('::', {port}), H))",
 }  # fmt: skip
 
 
@@ -48,7 +52,7 @@ def test_a_server_that_changes_its_user_serves_as_that_user(mesh: Mesh) -> None:
     curl = need("curl")
     script = (
         HANDLER
-        + "s = h.HTTPServer(('0.0.0.0', 8320), H); os.setgroups([]); os.setgid(65534); os.setuid(65534); s.serve_forever()"
+        + "s = h.HTTPServer(('0.0.0.0', 8320), H); os.setgroups([]); os.setgid(65534); os.setuid(65534); serve(s)"
     )
     mesh.serve("other", sys.executable, "-c", script)
 
@@ -57,11 +61,11 @@ def test_a_server_that_changes_its_user_serves_as_that_user(mesh: Mesh) -> None:
     assert answer.stdout == b"65534 /", answer.stderr
 
 
-def test_a_daemon_ends_with_the_program_that_started_it(mesh: Mesh) -> None:
-    """Its namespace goes with `run`: nothing meshed outlives its sidecar."""
+def test_a_daemon_is_cut_off_when_the_program_that_started_it_ends(mesh: Mesh) -> None:
+    """It lives on, as it would without a mesh, and nobody reaches it: its endpoint goes with the program."""
     script = (
         HANDLER
-        + "if os.fork(): time.sleep(2); sys.exit(3)\nos.setsid(); h.ThreadingHTTPServer(('0.0.0.0', 8330), H).serve_forever()"
+        + "if os.fork(): time.sleep(2); sys.exit(3)\nos.setsid(); serve(h.ThreadingHTTPServer(('0.0.0.0', 8330), H))"
     )
     workload = mesh.run("daemon", sys.executable, "-c", script)
 
