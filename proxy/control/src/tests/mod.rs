@@ -3,6 +3,7 @@
 mod certificates;
 mod configuration;
 mod fake;
+mod rotation;
 mod time;
 mod trust;
 
@@ -116,7 +117,8 @@ impl Sidecar {
             end: Box::new(move |code| end.send(Some(code)).unwrap_or_default()),
             wall,
         };
-        spawn_local(async move { thread::run(start).await.unwrap() });
+        // Its tasks end with it, as those of a process do.
+        spawn_local(async move { LocalSet::new().run_until(thread::run(start)).await.unwrap() });
         let shared = shared.recv().await.unwrap();
         let launcher = Launcher { line: BufReader::new(UnixStream::from_std(theirs).unwrap()), tokens: 0 };
         Sidecar { asks, news, ended, launcher, registry, names: shared.names, ready: shared.ready }
