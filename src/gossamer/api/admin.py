@@ -20,7 +20,7 @@ from gossamer.api.diagnose import NoAnswer, diagnose
 from gossamer.api.edges import encode_edge
 from gossamer.api.encode import admin as encode
 from gossamer.api.plane import Plane
-from gossamer.api.show import show
+from gossamer.api.show import show, whole
 from gossamer.api.why import why
 from gossamer.kit.grpc.calls import Context, Method, Stream, Streaming, Unary
 from gossamer.kit.grpc.status import Code, Status
@@ -137,7 +137,7 @@ class Admin:
         return pb.DiffResponse(
             changes=[
                 pb.ConfigChange(what=one.what, subject=one.subject, before=one.before, after=one.after)
-                for one in diff.changes(before, after, show)
+                for one in diff.changes(before, after, whole)
             ],
             denied=[
                 pb.DeniedEdge(client_id=one.client_id, server=one.server, port=one.port, reason=one.reason)

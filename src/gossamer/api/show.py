@@ -40,5 +40,10 @@ def own(config: InboundConfig | OutboundConfig) -> str:
     return _json(message)
 
 
+def whole(config: Config) -> str:
+    """As `show`, with what only sidecars of Gossamer's are told: what changes there changes something."""
+    return own(config) if isinstance(config, InboundConfig | OutboundConfig) else show(config)
+
+
 def _json(message: Message) -> str:
     return MessageToJson(message, preserving_proto_field_name=True, sort_keys=True)

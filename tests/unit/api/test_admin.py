@@ -252,3 +252,22 @@ def test_describe_names_denials_and_what_became_of_routes() -> None:
     assert list(found.ports[0].rules) == [
         "AccessPolicy/guard (far): denies all but *.default.serviceaccount.identity.gossamer.cluster.local, some requests"
     ]
+
+
+def test_diff_shows_what_only_our_sidecars_are_told() -> None:
+    """An Allow with conditions on requests has no words in Linkerd's messages."""
+    made = world()
+    made.state.apply("run", Put(workload("web-0", service="web", ports=(WorkloadPort("", 80, 8080),))))
+    allow = {
+        "apiVersion": "policy.gossamer.dev/v1alpha1",
+        "kind": "AccessPolicy",
+        "metadata": {"name": "more"},
+        "spec": {
+            "rules": [{"action": "Allow", "clients": [{"identities": ["a.id"]}], "requests": [{"methods": ["GET"]}]}]
+        },
+    }
+    found = Admin(made.plane).diff(pb.DiffRequest(documents=[pb.Document(json=json.dumps(allow).encode())]))
+
+    (change,) = found.changes
+    assert "ALLOW" in change.after
+    assert "ALLOW" not in change.before
