@@ -40,7 +40,8 @@ unit: $(VENV)/ready ## unit tests, laws, contracts, golden cases; no mesh is sta
 	$(CARGO) test --no-run $(FLAGS) --workspace
 	$(CARGO) test -q $(FLAGS) --workspace
 	$(call say,Python tests)
-	$(BIN)/pytest tests/unit tests/laws tests/contract tests/golden -n 2
+	$(BIN)/python -m tests.etcd
+	$(BIN)/pytest tests/unit tests/laws tests/contract tests/golden -n 2 -rs
 
 mesh: $(VENV)/ready $(PROXY) gauge ## real control plane, real sidecars, real programs
 	$(call say,mesh tests)
