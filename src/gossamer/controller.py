@@ -165,6 +165,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
         # State: what sources say → snapshots.
         state = State(SOURCES, mesh, loop.call_soon)
         problems = _Problems()
+        others.report = problems.report
         stored = Stored(store, decode, virtual, problems)
         directory = Directory(settings.dir, decode, partial(state.holder, other_than="files"), virtual, problems)
         node = settings.node or socket.gethostname()

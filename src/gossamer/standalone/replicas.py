@@ -73,6 +73,8 @@ class Replicas:
         self._keys = keys
         self._listeners: list[tuple[str, Heard]] = []
         self._placed: Callable[[str, Place], None] = lambda replica, place: None
+        self.report: Callable[[str, tuple[str, ...]], None] = lambda subject, problems: None
+        """The `StatusSink` that is told while the store takes no changes."""
         self._held_back: deque[News] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._dead = asyncio.Event()
@@ -137,6 +139,8 @@ class Replicas:
                 continue
 
     def _look(self) -> None:
+        problem = self._opened.etcd.problem() if self._opened.etcd is not None else None
+        self.report("the store", (problem,) if problem else ())
         for replica, about in self.alive().items():
             if replica != self.id:
                 self._placed(replica, Place(str(about.get("node", "")), str(about.get("zone", ""))))
