@@ -92,7 +92,7 @@ impl Rotation {
                 self.phase = Phase::Activated;
             }
             Phase::Activated if self.acknowledged(&new) => {
-                self.say(&[new.clone()], &new);
+                self.say(std::slice::from_ref(&new), &new);
                 (self.phase, self.old) = (Phase::Steady, new);
                 return true;
             }
@@ -184,7 +184,7 @@ async fn run(seed: u64, rotations: usize) {
     let mut rotation =
         Rotation { plane, path, new: old.clone(), old, phase: Phase::Steady, generation: 0, said: vec![] };
     let first = rotation.old.clone();
-    rotation.say(&[first.clone()], &first);
+    rotation.say(std::slice::from_ref(&first), &first);
     let mut members = [
         Member { sidecar: rotation.start(WEB).await, newest: None },
         Member { sidecar: rotation.start(DB).await, newest: None },
