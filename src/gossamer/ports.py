@@ -98,6 +98,10 @@ class KeyStore(Protocol):
         """The issuer's certificate (then any intermediates) and its key, PEM."""
 
 
+# The subject under which a `StatusSink` is told of the store itself.
+THE_STORE = "the store"
+
+
 class StatusSink(Protocol):
     def report(self, subject: str, problems: tuple[str, ...]) -> None:
         """What is wrong with `subject` now; an empty tuple takes back what was said before."""

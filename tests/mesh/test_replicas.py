@@ -224,6 +224,8 @@ def test_while_etcd_is_away_what_runs_goes_on_and_what_starts_waits(cluster: Clu
             refused = mesh.cli("apply", "-f", "-", stdin=SERVER, check=False)
             assert refused.returncode == 1
             assert "does not take changes now" in refused.stderr
+            checked = mesh.cli("check", check=False)
+            assert (checked.returncode, "× changes are stored" in checked.stdout) == (1, True)
             began = time.monotonic()
             assert mesh.ready("echo") == 1
             assert time.monotonic() - began < 5

@@ -10,6 +10,7 @@ from gossamer.identity.forecast import Warning
 from gossamer.model.names import Key
 from gossamer.model.snapshot import View
 from gossamer.model.workload import WORKLOAD, Workload
+from gossamer.ports import THE_STORE
 from gossamer.resources.problem import InvalidResource
 
 SUCCESS, WARNING, ERROR = "success", "warning", "error"
@@ -64,7 +65,16 @@ def control_plane(
         yield looked_after
     for concern in concerns:
         yield Check(looked_after.category, looked_after.name, concern.level, concern.text, concern.hint)
-    refused = list(problems)
+    found = list(problems)
+    away = [one for one in found if one.where.source == THE_STORE]
+    yield _or(
+        Check(where, "changes are stored"),
+        not away,
+        ERROR,
+        "; ".join(one.message for one in away),
+        "what is known goes on being served; see to the store",
+    )
+    refused = [one for one in found if one not in away]
     if not refused:
         yield Check("gossamer-resources", "every document is valid")
     for problem in refused:

@@ -13,7 +13,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from ipaddress import IPv4Address
 
-from gossamer.ports import Conflict, Unavailable, Write
+from gossamer.ports import THE_STORE, Conflict, Unavailable, Write
 from gossamer.settings import Paths
 from gossamer.standalone.etcd.mirror import News
 from gossamer.standalone.opening import Opened
@@ -140,7 +140,7 @@ class Replicas:
 
     def _look(self) -> None:
         problem = self._opened.etcd.problem() if self._opened.etcd is not None else None
-        self.report("the store", (problem,) if problem else ())
+        self.report(THE_STORE, (problem,) if problem else ())
         for replica, about in self.alive().items():
             if replica != self.id:
                 self._placed(replica, Place(str(about.get("node", "")), str(about.get("zone", ""))))

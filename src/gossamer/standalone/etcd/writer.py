@@ -178,7 +178,7 @@ class Writer:
         if undone:
             _log.info("undid a change of %s that was reported as not done", names)
         else:
-            _log.warning("a change of %s was reported as not done and stays, others have built on it", names)
+            _log.warning("a change of %s was reported as not done, had happened, and can no longer be undone", names)
             self.stays([one.key for one in job.changes])
 
     def _before(self, key: bytes, revision: int) -> Item | None:
