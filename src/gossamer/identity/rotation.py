@@ -20,9 +20,6 @@ from enum import StrEnum
 
 from gossamer.model.mesh import Bundle, Revocation
 
-# After a rotation has turned round, an answer with a certificate of the way back is waited for this many seconds, for
-# sidecars that do not keep the second promise (they give up after ten).
-SETTLE = 12.0
 MOST = 16
 
 
@@ -57,8 +54,6 @@ class Trusted:
     permitted: Phase = Phase.STEADY
     # What an abort goes back to.
     before: tuple[bytes, ...] = ()
-    # It turned round after certificates had begun to move.
-    turned: bool = False
     # Seconds within which certificates move to `active`.
     renew_within: int = 0
 
@@ -129,7 +124,6 @@ def follow(state: Trusted, wanted: Sequence[bytes], target: bytes, now: float, b
     if len(state.anchors) + len(new) > MOST:
         raise CannotMove(f"more than {MOST} trust anchors at once; wait until the rotation under way has ended")
     generation = state.generation + bool(new)
-    turned = state.phase is Phase.ACTIVATE and target != state.active
     return replace(
         state,
         anchors=state.anchors + new,
@@ -141,7 +135,6 @@ def follow(state: Trusted, wanted: Sequence[bytes], target: bytes, now: float, b
         since=now,
         permitted=Phase.PREPARE if by_hand else Phase.STEADY,
         before=state.before if state.moving else (state.active, *state.wanted),
-        turned=state.turned or turned,
     )
 
 
@@ -163,7 +156,7 @@ def permit(state: Trusted, everything: bool = False) -> Trusted:
 
 def advance(state: Trusted, live: Iterable[Live], ready: Collection[bytes], now: float, renew_within: int) -> Trusted:
     """The next step if nothing stands in its way, else the same object. `ready`: anchors with an issuer under them."""
-    if not state.moving or waiting(state, live, ready, now):
+    if not state.moving or waiting(state, live, ready):
         return state
     if state.phase is Phase.PREPARE:
         if state.target == state.active:
@@ -191,11 +184,10 @@ def advance(state: Trusted, live: Iterable[Live], ready: Collection[bytes], now:
         used=tuple(one for one in state.used if one in state.wanted),
         permitted=Phase.STEADY,
         before=(),
-        turned=False,
     )
 
 
-def waiting(state: Trusted, live: Iterable[Live], ready: Collection[bytes], now: float) -> tuple[Waiting, ...]:
+def waiting(state: Trusted, live: Iterable[Live], ready: Collection[bytes]) -> tuple[Waiting, ...]:
     """Everything that keeps the phase from ending; empty when nothing does."""
     if state.phase is Phase.STEADY:
         return ()
@@ -208,8 +200,6 @@ def waiting(state: Trusted, live: Iterable[Live], ready: Collection[bytes], now:
                 found.append(Waiting("", "there is no issuer under the new trust anchor yet"))
             found += [_unheard(one) for one in live if one.generation < state.needed]
         return tuple(found)
-    if state.turned and now < state.since + SETTLE:
-        found.append(Waiting("", "certificates that were under way when the rotation turned back may still arrive"))
     if not set(state.leaving) & set(state.used):
         return tuple(found)
     for one in live:

@@ -82,7 +82,8 @@ class Lifecycle:
         now = self._clock()
         self._log.forget(now)
         trusted = self._trustee.trusted
-        if not self.automatic or trusted.moving or now < self._next_try:
+        early = now < self._next_try <= now + PATIENCE
+        if not self.automatic or trusted.moving or early:
             return
         try:
             anchor = next((one for one in shown.anchors(trusted) if one.role == "active"), None)

@@ -90,7 +90,6 @@ def encoded(kept: Kept) -> bytes:
         "used": [name.hex() for name in one.used],
         "permitted": one.permitted.value,
         "before": [name.hex() for name in one.before],
-        "turned": one.turned,
         "renew_within": one.renew_within,
         "revoked": [
             {
@@ -126,7 +125,6 @@ def decoded(document: dict[str, Any]) -> Kept:
         used=names("used"),
         permitted=Phase(document["permitted"]),
         before=names("before"),
-        turned=document["turned"],
         renew_within=document["renew_within"],
     )
     revoked = tuple(

@@ -157,7 +157,7 @@ class Trustee:
         return self._brought is None and self.keys.anchor_key
 
     def waiting(self) -> tuple[rotation.Waiting, ...]:
-        return rotation.waiting(self.trusted, self.live(), self._ready(), self._clock())
+        return rotation.waiting(self.trusted, self.live(), self._ready())
 
     # As time goes by.
 
@@ -346,8 +346,9 @@ class Trustee:
         except (Unavailable, Unusable, Moving) as error:
             if held is None or not self._load_last():
                 raise Unusable(str(error) or f"{self._source.where} is being replaced; try again") from error
-            self.refusals.say(self._source.where, str(error))
-            return held
+            if not self._healed():
+                self.refusals.say(self._source.where, str(error))
+            return self._store.read() or held
         name = rotation.name_of(_der(issuer.anchor))
         self._issuers.setdefault(name, issuer)
         self._seen = self._source.signature()
@@ -464,6 +465,22 @@ class Trustee:
             _log.warning("the issuer last used cannot be used: %s", error)
             return False
         self._issuers.setdefault(rotation.name_of(_der(issuer.anchor)), issuer)
+        return True
+
+    def _healed(self) -> bool:
+        """Whether the files were but half written by this process when it was killed; then they are written again."""
+        held = self.keys.last()
+        if self._brought is not None or held is None:
+            return False
+        try:
+            ours = held.endswith(self.keys.issuer()[1])
+        except Unavailable:
+            return False
+        issuer = next((one for one in self._issuers.values() if held.startswith(_pem(one.certificate))), None)
+        if not ours or issuer is None:
+            return False
+        self.keys.keep_issuer(_chain(issuer), _pem_key(issuer))
+        self._own_files()
         return True
 
     def _load_next(self) -> x509.Certificate | None:
