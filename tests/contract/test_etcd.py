@@ -9,6 +9,7 @@ import urllib.request
 from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
@@ -245,6 +246,17 @@ def test_an_etcd_that_is_not_there_is_said_in_one_line() -> None:
     with pytest.raises(Unavailable) as refused:
         EtcdStore(Place((("127.0.0.1", 9),)), "x", "a", "etcd://127.0.0.1:9")
     assert str(refused.value) == "etcd://127.0.0.1:9: 127.0.0.1:9: Connection refused"
+
+
+def test_what_is_no_etcd_is_said_in_one_line() -> None:
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            with pytest.raises(Unavailable, match="HTTP 501 without JSON; is this etcd") as refused:
+                EtcdStore(Place((("127.0.0.1", server.server_port),)), "x", "a", "etcd://here")
+            assert "\n" not in str(refused.value)
+        finally:
+            server.shutdown()
 
 
 def test_two_processes_under_one_replicas_name_do_not_overwrite_each_other(cluster: Cluster) -> None:

@@ -31,6 +31,8 @@ def command(settings: Settings, /, file: Path, passphrase_file: Path | None, **s
 
     paths = settings.session().local("restore")
     try:
+        if file.stat().st_size > archive.LARGEST:
+            raise archive.Unreadable(f"larger than {archive.LARGEST} bytes, which no backup is")
         data = file.read_bytes()
         secret = passphrase(passphrase_file, new=False) if archive.needs_passphrase(data) else None
         contents = archive.unpack(data, secret)

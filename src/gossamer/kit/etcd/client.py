@@ -10,9 +10,9 @@ import http.client
 import json
 import socket
 import ssl
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeVar
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
 
 from gossamer.kit.etcd import wire
 from gossamer.kit.etcd.wire import Compare, Heard, Operation, Outcome, Page, Rejected, Unanswered, Unreachable
@@ -20,8 +20,6 @@ from gossamer.kit.etcd.wire import Compare, Heard, Operation, Outcome, Page, Rej
 # Of one answer. etcd takes requests of 1.5 MiB; a page of a range, or the changes of a moment, may be larger.
 LARGEST = 64 * 1024 * 1024
 PAGE = 500
-
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +29,7 @@ class Place:
     members: tuple[tuple[str, int], ...]
     tls: ssl.SSLContext | None = None
     user: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
 
 
 class Client:
@@ -147,9 +145,9 @@ class Client:
         for _ in range(2):
             response = self._sent(path, body)
             try:
-                answer = json.loads(response.read(LARGEST))
+                answer = _understood(response)
                 _raise(answer)
-            except (OSError, http.client.HTTPException, ValueError) as error:
+            except (OSError, http.client.HTTPException) as error:
                 self._failed()
                 raise Unanswered(f"{self.member}: {_said(error)}") from error
             except Unanswered:
@@ -240,17 +238,6 @@ class Client:
         self._at = (self._at + 1) % len(self._place.members)
 
 
-def retried(act: Callable[[], _T], pauses: Iterable[float], wait: Callable[[float], bool]) -> _T | None:
-    """What `act` returns, tried until it neither lacks a member nor an answer; None when `wait` says to stop."""
-    for pause in pauses:
-        try:
-            return act()
-        except (Unreachable, Unanswered):
-            if wait(pause):
-                return None
-    return None
-
-
 def members(text: str) -> Sequence[tuple[str, int]]:
     """From `HOST[:PORT],[…]`. ValueError says what is wrong."""
     found = []
@@ -278,6 +265,19 @@ def _raise(answer: Mapping[str, Any]) -> None:
     if code == 11:
         raise wire.Compacted
     raise Rejected(code, message)
+
+
+def _understood(response: http.client.HTTPResponse) -> Mapping[str, Any]:
+    """JSON, whatever its status. Something between here and etcd may answer otherwise, and has perhaps passed it on."""
+    data = response.read(LARGEST)
+    try:
+        answer: Mapping[str, Any] = json.loads(data)
+    except ValueError:
+        said = f"HTTP {response.status} without JSON; is this etcd, with its gRPC gateway on?"
+        if response.status < 500:
+            raise Rejected(12, said) from None
+        raise Unanswered(said) from None
+    return answer
 
 
 def _said(error: Exception) -> str:
