@@ -1,7 +1,7 @@
 """A server and a client that count: `traffic.py serve PORT`, `traffic.py call HOST PORT RATE SECONDS [CONNECTIONS]`.
 
-The client prints one JSON line at its end (SIGTERM ends it early): requests, failures, the first of them in words, and
-the longest answer. Every tenth request is made on a connection of its own.
+The client prints a JSON line each second and at its end: requests, failures, the first of them in words, and the
+longest answer. Every tenth request is made on a connection of its own.
 """
 
 from __future__ import annotations
@@ -47,7 +47,14 @@ class Client:
         self.said: list[str] = []
 
     async def run(self) -> None:
+        telling = asyncio.ensure_future(self.tell())
         await asyncio.gather(*(self.worker(number) for number in range(self.connections)))
+        telling.cancel()
+
+    async def tell(self) -> None:
+        while True:
+            await asyncio.sleep(1.0)
+            print(json.dumps(self.result()), flush=True)
 
     async def worker(self, number: int) -> None:
         due = time.monotonic() + self.every * number / self.connections
