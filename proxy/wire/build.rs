@@ -25,8 +25,11 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// The folder of the `.proto` files that come with the API's crate.
 fn linkerd_protos() -> Result<PathBuf, Box<dyn std::error::Error>> {
     let output = Command::new(std::env::var("CARGO")?)
-        .args(["metadata", "--offline", "--locked", "--format-version", "1"])
+        .args(["metadata", "--locked", "--format-version", "1", "--filter-platform", &std::env::var("TARGET")?])
         .output()?;
+    if !output.status.success() {
+        return Err(String::from_utf8_lossy(&output.stderr).into());
+    }
     let metadata: Value = serde_json::from_slice(&output.stdout)?;
     let packages = metadata["packages"].as_array().ok_or("cargo metadata names no packages")?;
     let package = packages.iter().find(|package| package["name"] == "linkerd2-proxy-api");
