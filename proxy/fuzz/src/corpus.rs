@@ -29,6 +29,7 @@ const FILES: &[(&str, &[&str])] = &[
     ("wire_endpoints", &[WIRE]),
     ("wire_profile", &[WIRE]),
     ("wire_names", &[WIRE]),
+    ("wire_trust", &[WIRE]),
 ];
 
 const HTTP1: &str = include_str!("../corpus/http1.txt");
