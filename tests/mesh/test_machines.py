@@ -70,7 +70,8 @@ def test_external_workloads_live_with_the_workloads_they_stand_for(three: list[M
     assert len([name for name in names if name.startswith(("beta", "gamma"))]) == 3
     assert not any(name.startswith("alpha") for name in names)
     passing = third.run("passing", *SERVE, "8090")
-    eventually("it is there", lambda: any("passing" in str(one) for one in _objects(first, "externalworkloads")))
+    eventually("it is there", lambda: first.ready("passing") == 1)
+    assert any("passing" in str(one) for one in _objects(first, "externalworkloads"))
     passing.stop()
     eventually("it has gone", lambda: not any("passing" in str(one) for one in _objects(first, "externalworkloads")))
 
@@ -144,6 +145,26 @@ def test_a_control_plane_that_starts_again_knows_its_machines(three: list[Machin
     assert first.fetch("gamma", 8080) == "200"
 
 
+def test_a_machine_that_slept_past_its_certificate_returns_without_a_token() -> None:
+    with machines(2) as (first, second):
+        first.up("--advertise", first.address, "--leaf-lifetime", "5s")
+        second.join(first, "two")
+        first.serve("alpha", *SERVE, "8080")
+        assert second.fetch("alpha", 8080) == "200"
+        second.cli("down")
+        time.sleep(6)
+        assert second.fetch("alpha", 8080) == "200"
+
+
+def test_anchors_rotate_with_joined_machines(three: list[Machine]) -> None:
+    first, second, _ = three
+    first.cli("identity", "rotate", "anchor", seconds=60)
+    eventually("both are heard", lambda: not any(state(first, name)["silent"] for name in ("two", "three")), 30)
+    assert second.fetch("alpha", 8080) == "200"
+    assert first.fetch("beta", 8080) == "200"
+    assert second.fetch("gamma", 8080) == "200"
+
+
 def test_a_machine_that_is_killed_whole_is_gone_within_its_lease(three: list[Machine]) -> None:
     first, _, third = three
     began = time.monotonic()
@@ -176,7 +197,7 @@ def test_a_machine_that_joins_again_takes_the_place_of_its_earlier_self(three: l
     shutil.copytree(kept, third.folder / "s" / "gossamer" / "m" / "machine", dirs_exist_ok=True)
     said = third.ask("late", "true")
     assert said.returncode == 125
-    assert b"join it again with a new token" in said.stderr
+    assert b"this earlier identity is revoked" in said.stderr
 
 
 def test_a_copied_disk_is_refused_while_the_machine_runs(three: list[Machine]) -> None:

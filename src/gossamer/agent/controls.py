@@ -72,6 +72,8 @@ class Controls:
         self.hang_up()
         for thread in self._threads:
             thread.shutdown(wait=False, cancel_futures=True)
+        for one in self._made:
+            one.close()
 
     async def _on(self, thread: int, control: Control, method: str, request: Message, response: type[M]) -> M:
         loop = asyncio.get_running_loop()

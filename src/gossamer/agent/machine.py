@@ -94,11 +94,12 @@ async def _serve(files: Paths) -> None:
         instance, fresh = _instance(files.instance)
         controls = Controls(membership, folder)
         held.callback(controls.close)
-        desk = RemoteDesk(controls.call, membership, lambda: controls.address)
-        following = Following(membership, folder, files.trust_anchors, controls)
         renewing = Renewing(membership, folder, controls, random.random)
+        desk = RemoteDesk(controls.call, membership, lambda: controls.address, lambda: renewing.denied)
+        following = Following(membership, folder, files.trust_anchors, controls)
         following.moved = renewing.soon
         following.start()
+        await renewing.begin()
         facts = Facts(files.trust_anchors, ",tls:".join(membership.control), files.runtime, files.state)
         agent = AgentSocket(desk, facts, time.time)
         await agent.serve(files.agent_socket)
@@ -152,7 +153,7 @@ class _Beats:
                 self._say("", "the control plane hears this machine")
                 failed = False
             except Status as status:
-                self._desk.beaten(Unavailable(f"the control plane cannot be told now ({status.message})"))
+                self._desk.beaten({}, Unavailable(f"the control plane cannot be told now ({status.message})"))
                 self._say(status.message, f"the control plane cannot be told what runs here: {status.message}")
                 if status.code is Code.PERMISSION_DENIED:
                     self._nonce, pause = "", REFUSED
@@ -165,10 +166,11 @@ class _Beats:
                 await asyncio.wait_for(self._desk.news.wait(), pause)
 
     async def _beat(self) -> None:
+        told = self._desk.telling()
         await self._controls.reach()
         running = [
             pb.Running(namespace=key.namespace, name=key.name, listening=one.listening, withdrawn=one.withdrawn)
-            for key, one in self._desk.running.items()
+            for key, one in told.items()
         ]
         asked = pb.BeatRequest(
             session=self._membership.session,
@@ -182,7 +184,7 @@ class _Beats:
         )
         answer: Any = await self._controls.beat(f"{SERVICE}/Beat", asked, pb.BeatResponse)
         self._nonce = answer.nonce
-        self._desk.beaten()
+        self._desk.beaten(told)
         for text in answer.unknown:
             namespace, _, name = text.partition("/")
             _log.warning("%s is not known to the control plane any more; start it again", text)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from ipaddress import IPv4Address, IPv4Network
@@ -46,15 +46,23 @@ class Held:
 class RemoteDesk:
     """`standalone.desk.Desk`, with the control plane on another machine. `address`: what is advertised now."""
 
-    def __init__(self, call: Call, membership: Membership, address: Callable[[], str]) -> None:
+    def __init__(
+        self, call: Call, membership: Membership, address: Callable[[], str], denied: Callable[[], str]
+    ) -> None:
+        """`denied`: why this machine is none of the mesh any more; "" while it is."""
         self._call = call
+        self._denied = denied
         self._membership = membership
         self._address = address
         self.ended: Callable[[Key], None] = lambda key: None
         self.running: dict[Key, Running] = {}
         # Set when the next beat should not wait.
         self.news = asyncio.Event()
+        # Who waits for the next beat, and for the one under way.
         self._told: list[asyncio.Future[None]] = []
+        self._telling: list[asyncio.Future[None]] = []
+        # Their launchers have gone, and the next beat is yet to tell.
+        self._lost: set[Key] = set()
 
     async def register(self, document: object, pid: int) -> tuple[Held, dict[str, Any]]:
         text = json.dumps(document, separators=(",", ":"))
@@ -81,6 +89,7 @@ class RemoteDesk:
         found = (await self._ask("Resume", asked, pb.ResumeResponse)).workload
         key = local(found.namespace, found.name)
         self.running[key] = Running(tuple(found.listening), found.withdrawn)
+        self._lost.discard(key)
         return Held(key)
 
     async def token(self, held: Held) -> str:
@@ -102,17 +111,29 @@ class RemoteDesk:
         self.ended(held.key)
 
     def lost(self, held: Held) -> None:
-        """The next beat does not tell of it."""
-        self.running.pop(held.key, None)
-        self.news.set()
+        """The next beat tells that it is withdrawn, those after it nothing."""
+        known = self.running.get(held.key)
+        if known is not None:
+            self.running[held.key] = replace(known, withdrawn=True)
+            self._lost.add(held.key)
+            self.news.set()
 
     def count(self) -> int:
         return len(self.running)
 
-    def beaten(self, error: Exception | None = None) -> None:
-        """The beat has told what was running when it began, or could not."""
-        told, self._told = self._told, []
-        for one in told:
+    def telling(self) -> dict[Key, Running]:
+        """What a beat that begins now tells; who has waited for it is told when it has ended."""
+        self._telling += self._told
+        self._told = []
+        return dict(self.running)
+
+    def beaten(self, told: Mapping[Key, Running], error: Exception | None = None) -> None:
+        """A beat has told this, or could not."""
+        for key in [key for key in self._lost if error is None and key in told and told[key].withdrawn]:
+            self._lost.discard(key)
+            self.running.pop(key, None)
+        waiting, self._telling = self._telling, []
+        for one in waiting:
             if not one.done():
                 one.set_exception(error) if error is not None else one.set_result(None)
 
@@ -156,7 +177,10 @@ class RemoteDesk:
                 raise _Taken from status
             if status.code in (Code.UNAVAILABLE, Code.DEADLINE_EXCEEDED):
                 raise Unavailable(f"the control plane cannot be reached now ({status.message})") from status
-            raise Refused(status.message or str(status)) from status
+            if status.code is Code.UNAUTHENTICATED and not self._denied():
+                # It is being asked for another one.
+                raise Unavailable("the machine's certificate is not taken now") from status
+            raise Refused(self._denied() or status.message or str(status)) from status
         return answer
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import serialization
 from gossamer.agent.controls import Controls
 from gossamer.agent.joining import SERVICE
 from gossamer.agent.membership import Folder, Membership, request
-from gossamer.kit.grpc.status import Status
+from gossamer.kit.grpc.status import Code, Status
 from gossamer.pb.linkerd import identity_pb2
 from gossamer.pb.v1 import machines_pb2 as pb
 
@@ -41,6 +41,8 @@ class Renewing:
         self._failed = 0
         self._wake = asyncio.Event()
         self._strange = False
+        # Why the control plane gives this machine no certificate any more; "" while it does.
+        self.denied = ""
 
     def soon(self, active: bytes, within: int) -> None:
         """Certificates should chain to another anchor: within so many seconds."""
@@ -60,23 +62,35 @@ class Renewing:
         while True:
             now = time.time()
             if now >= self._due:
-                try:
-                    await self._renew(now)
-                    self._due = self._planned()
-                    self._strange, self._failed = False, 0
-                except Status as status:
-                    _log.warning("the machine's certificate cannot be renewed now: %s", status.message)
-                    self._due = now + RETRY
+                await self._try(now)
             self._wake.clear()
             # Never for long: clocks are set, and machines sleep (F-25).
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._wake.wait(), min(max(0.1, self._due - time.time()), LONGEST_SLEEP))
 
+    async def begin(self) -> None:
+        """Before anything else is asked with it: a certificate that has expired is replaced, if it can be now."""
+        if self._expired(time.time()):
+            await self._try(time.time())
+
+    async def _try(self, now: float) -> None:
+        try:
+            await self._renew(now)
+        except Status as status:
+            _log.warning("the machine's certificate cannot be renewed now: %s", status.message)
+            self.denied = status.message if status.code is Code.PERMISSION_DENIED else self.denied
+            self._due = now + RETRY
+        else:
+            self._due = self._planned()
+            self._strange, self._failed, self.denied = False, 0, ""
+
+    def _expired(self, now: float) -> bool:
+        return now >= self._folder.certificate().not_valid_after_utc.timestamp()
+
     async def _renew(self, now: float) -> None:
         key = self._folder.key()
         csr = request(key, self._membership.identity)
-        expired = now >= self._folder.certificate().not_valid_after_utc.timestamp()
-        if expired or self._strange:
+        if self._expired(now) or self._strange:
             back = pb.ReturnRequest(
                 name=self._membership.name, session=self._membership.session, certificate_signing_request=csr
             )
