@@ -226,7 +226,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             admit=front.admit,
             peer_header="l5d-client-id",
         )
-        others.announce(node, "", (control_address, FRONT_PORT))
+        others.announce(node, "", (control_address, FRONT_PORT), str(advertise or ""))
         fronts = others.fronts(f"{control_address}:{FRONT_PORT}")
         facts = Facts(files.trust_anchors, fronts, files.runtime, files.state)
         desk = LocalDesk(registry, tokens, mesh, time.time, control.written)

@@ -75,6 +75,7 @@ class Replicas:
         self._placed: Callable[[str, Place], None] = lambda replica, place: None
         self.report: Callable[[str, tuple[str, ...]], None] = lambda subject, problems: None
         """The `StatusSink` that is told while the store takes no changes."""
+        self._node = ""
         self._held_back: deque[News] = deque()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._dead = asyncio.Event()
@@ -93,20 +94,26 @@ class Replicas:
     def alive(self) -> dict[str, dict[str, str]]:
         return self._opened.etcd.alive() if self._opened.etcd is not None else {}
 
-    def announce(self, node: str, zone: str, front: tuple[IPv4Address, int]) -> None:
-        """From here on this replica may lead, and workloads of the others are told where its front is."""
+    def announce(self, node: str, zone: str, front: tuple[IPv4Address, int], advertised: str = "") -> None:
+        """From here on this replica may lead, and workloads of the others are told where its front is.
+
+        `advertised`: where other machines reach it, "" for nowhere.
+        """
         if self._opened.etcd is None:
             return
         address = f"{front[0]}:{front[1]}"
         held = self._opened.store.read(PREFIX + self.id)
-        value = json.dumps({"front": address}).encode()
+        value = json.dumps({"front": address, "advertised": advertised, "node": node}).encode()
+        self._node = node
         if held is None or held.value != value:
             self._opened.store.commit([Write(PREFIX + self.id, value)])
         self._opened.etcd.announce({"node": node, "zone": zone, "front": address}, candidate=True)
 
     def fronts(self, own: str) -> str:
         """Where sidecars find a control plane, `A:P` or `A:P,tls:B:P`: this machine's first."""
-        others = [json.loads(entry.value)["front"] for entry in self._opened.store.scan(PREFIX)]
+        told = [json.loads(entry.value) for entry in self._opened.store.scan(PREFIX)]
+        # An address of a loopback is of use on its own machine only.
+        others = [one.get("advertised") or (one["front"] if one.get("node") == self._node else own) for one in told]
         return ",tls:".join([*dict.fromkeys([own, *others])][:MOST_FRONTS])
 
     def on(self, prefix: str, heard: Heard) -> None:

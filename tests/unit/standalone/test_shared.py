@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,6 +23,7 @@ from gossamer.standalone.etcd.place import parse, place
 from gossamer.standalone.leftovers import GONE, ORPHAN, Leftovers
 from gossamer.standalone.registration import Asked, Refused
 from gossamer.standalone.registry import AWAY, LEASE, ORPHANED, PREFIX, Registry
+from gossamer.standalone.replicas import Replicas
 from gossamer.standalone.told import PREFIX as TOLD
 from gossamer.standalone.told import SharedTold, Told
 from gossamer.standalone.virtual import Virtual
@@ -188,6 +190,25 @@ def test_of_the_fronts_the_one_that_is_behind_counts() -> None:
     found = b.heard(*name)
     assert found is not None and found.identity.bundle_generation == 1
     assert shared(store, "b", {}).heard(*name) is None, "one of them has said nothing"
+
+
+# --- fronts
+
+
+def test_a_sidecar_is_told_the_fronts_that_it_can_reach() -> None:
+    store = MemoryStore()
+    for name, said in {
+        "1": {"front": "127.64.0.1:8443", "node": ""},
+        "2": {"front": "127.64.0.2:8443", "node": ""},
+        "3": {"front": "127.64.0.3:8443", "node": "elsewhere"},
+        "4": {"front": "127.64.0.4:8443", "node": "elsewhere", "advertised": "10.0.0.4:8443"},
+    }.items():
+        store.commit([Write(f"replicas/{name}", json.dumps(said).encode())])
+    opened = opening.Opened(store, Leads(store), opening.Choice("etcd://a"), "2")
+    assert Replicas(opened, None).fronts("127.64.0.2:8443") == "127.64.0.2:8443,tls:127.64.0.1:8443,tls:10.0.0.4:8443"
+    for number in range(20):
+        store.commit([Write(f"replicas/{number}", json.dumps({"front": f"127.64.1.{number}:1", "node": ""}).encode())])
+    assert Replicas(opened, None).fronts("127.64.0.2:8443").count("tls:") == 15
 
 
 # --- leftovers
