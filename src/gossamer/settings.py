@@ -178,7 +178,7 @@ def _switch(text: str) -> str:
     return text
 
 
-def _advertise(text: str) -> str:
+def reachable_address(text: str) -> str:
     host, colon, port = text.partition(":")
     if text == "none":
         return text
@@ -193,7 +193,7 @@ def _advertise(text: str) -> str:
     return text
 
 
-def _network(text: str) -> str:
+def machine_network(text: str) -> str:
     try:
         network = IPv4Network(text)
     except ValueError:
@@ -203,7 +203,7 @@ def _network(text: str) -> str:
     return str(network)
 
 
-def _label(text: str) -> str:
+def label_value(text: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?", text):
         raise ValueError("1 to 63 letters, digits, dashes, underscores and dots, as in labels")
     return text
@@ -256,7 +256,7 @@ class ControllerSettings:
         metadata=_told("Whether programs may set their retries and timeouts by l5d-* headers: on or off.", _switch),
     )
     egress_namespace: str = field(
-        default="linkerd-egress", metadata=_told("Whose EgressNetworks are for clients without their own.", _label)
+        default="linkerd-egress", metadata=_told("Whose EgressNetworks are for clients without their own.", label_value)
     )
     leaf_lifetime: float = field(
         default=86_400.0, metadata=_told("Seconds that a workload's certificate is valid.", _seconds)
@@ -276,14 +276,14 @@ class ControllerSettings:
         default=None,
         metadata=_told(
             "Where other machines reach this one, ADDRESS or ADDRESS:PORT; `none` ends it. Said once, it is kept.",
-            _advertise,
+            reachable_address,
         ),
     )
     advertise_range: str | None = field(
-        default=None, metadata=_told("Network of this machine with an address for each workload.", _network)
+        default=None, metadata=_told("Network of this machine with an address for each workload.", machine_network)
     )
-    node: str | None = field(default=None, metadata=_told("This machine's name, which workloads inherit.", _label))
-    zone: str = field(default="", metadata=_told("Where this machine is, which workloads inherit.", _label))
+    node: str | None = field(default=None, metadata=_told("This machine's name, which workloads inherit.", label_value))
+    zone: str = field(default="", metadata=_told("Where this machine is, which workloads inherit.", label_value))
     log_level: str = field(default="info", metadata=_told("debug, info, warning or error."))
 
 

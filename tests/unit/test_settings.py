@@ -67,3 +67,23 @@ def test_a_wrong_flag_is_one_line(arguments: list[str], said: str) -> None:
 
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_what_is_advertised_is_an_address_that_others_reach() -> None:
+    told = ["--advertise", "10.9.0.1:9000", "--advertise-range", "10.9.1.0/24", "--node", "one", "--zone", "eu-1"]
+    found = controller_settings(told, {})
+    place = (found.advertise, found.advertise_range, found.node, found.zone)
+    assert place == ("10.9.0.1:9000", "10.9.1.0/24", "one", "eu-1")
+    assert controller_settings(["--advertise", "none"], {}).advertise == "none"
+    for flag, value in (
+        ("--advertise", "127.0.0.1"),
+        ("--advertise", "0.0.0.0"),
+        ("--advertise", "10.9.0.1:0"),
+        ("--advertise", "here"),
+        ("--advertise-range", "10.9.1.1/24"),
+        ("--advertise-range", "127.9.0.0/16"),
+        ("--node", "a b"),
+        ("--zone", ""),
+    ):
+        with pytest.raises(InvalidSetting, match=f"{flag} {value}: expected"):
+            controller_settings([flag, value], {})

@@ -53,7 +53,7 @@ def command(
     """
     from gossamer.agent.joining import NotJoined, Wish, join
     from gossamer.agent.membership import Folder
-    from gossamer.settings import InvalidSetting, _advertise, _label, _network
+    from gossamer.settings import InvalidSetting, label_value, machine_network, reachable_address
     from gossamer.standalone import join_token
     from gossamer.standalone.advertised import FRONT_PORT
 
@@ -64,10 +64,10 @@ def command(
     except join_token.NotAToken as error:
         raise CliError(str(error), Exit.USAGE) from None
     for flag, value, check in (
-        ("--advertise", advertise, _advertise),
-        ("--advertise-range", advertise_range, _network),
-        ("--node", node, _label),
-        ("--zone", zone, _label),
+        ("--advertise", advertise, reachable_address),
+        ("--advertise-range", advertise_range, machine_network),
+        ("--node", node, label_value),
+        ("--zone", zone, label_value),
     ):
         try:
             if value:
