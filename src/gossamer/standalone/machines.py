@@ -354,7 +354,11 @@ def revoker(trustee: Trustee, lifetime: float, clock: Callable[[], float]) -> Ca
     def revoke(name: str, before: float) -> None:
         now = clock()
         entry = Revoked(Revocation(name, int(before - skew)), name, when=now, forget=now + 2 * lifetime)
-        trustee.change(lambda kept: replace(kept, revoked=revocation.added(kept.revoked, entry)))
+        try:
+            trustee.change(lambda kept: replace(kept, revoked=revocation.added(kept.revoked, entry)))
+        except (revocation.TooMany, Unavailable) as error:
+            # Its session is none any more: no call of its is taken, whatever its certificate.
+            _log.warning("certificates of %s stay good until they expire: %s", name, error)
 
     return revoke
 
