@@ -77,7 +77,7 @@ def listed(settings: Settings, workload: str | None, namespace: str | None, outp
     if workload and not found:
         raise CliError(f"no workload {workload}; `gossamer get workloads -A` lists them", Exit.NOT_FOUND)
     emit(output, document(shown, found, now), columns(now, shown.generation), found)
-    if output in ("table", "wide") and not workload:
+    if output in ("table", "wide") and not workload and not namespace:
         for line in footnotes(shown, now):
             click.echo(line)
 
@@ -87,7 +87,7 @@ def rotate() -> None:
     """Replace the issuer or the trust anchor, while everything runs."""
 
 
-@rotate.command("issuer", cls=Command)
+@rotate.command("issuer", cls=Command, short_help="Another issuer under the same trust anchor.")
 @click.option("-o", "--output", type=click.Choice(("table", "json", "yaml")), default="table", help="How to print.")
 @click.pass_obj
 def rotate_issuer(settings: Settings, output: str) -> None:
@@ -99,7 +99,7 @@ def rotate_issuer(settings: Settings, output: str) -> None:
     click.echo(f"issuer {made.subject}, serial {made.serial}, signs from now on; it ends in {_left(made.not_after)}")
 
 
-@rotate.command("anchor", cls=Command)
+@rotate.command("anchor", cls=Command, short_help="Another trust anchor, in three steps.")
 @click.option("--abort", is_flag=True, help="Turn back; possible until the old anchor is retired.")
 @click.option("--step", is_flag=True, help="One step only: prepare, activate, retire, each with a call of its own.")
 @click.option("--wait/--no-wait", default=True, show_default=True, help="Stay until it has ended, showing progress.")

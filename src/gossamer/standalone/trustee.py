@@ -32,6 +32,9 @@ from gossamer.standalone.trust_store import Kept, TrustStore
 PERIOD = 0.25
 # Files that were refused are looked at again after so many seconds: a certificate may have become valid.
 AGAIN = 5.0
+# How far behind the sidecars a backup may be, in generations, and how often that is made up for, in seconds.
+FURTHEST = 1_000_000
+SELDOM = 60.0
 # Sidecars that may ask for a certificate at once: the rest of them is spread over time.
 AT_ONCE = 100
 SHORTEST_RENEWAL = 2
@@ -104,6 +107,7 @@ class Trustee:
         self._seen: Signature | None = None
         self._doubted: Signature | None = None
         self._looked = 0.0
+        self._caught_up = 0.0
         self._making = asyncio.Lock()
         self._written = 0
         self._kept = self._start()
@@ -229,6 +233,7 @@ class Trustee:
             return
         now = self._clock()
         live = self.live()
+        self._catch_up(max((one.generation for one in live), default=0), now)
         moving = self.trusted.moving
         if moving:
             within = max(SHORTEST_RENEWAL, min(len(live) // AT_ONCE, int(self.terms.leaf / 3)))
@@ -241,6 +246,18 @@ class Trustee:
             self._settled()
         if any(now >= one.forget for one in self._kept.revoked):
             self.change(self._remembered)
+
+    def _catch_up(self, heard: int, now: float) -> None:
+        """Goes on counting after a restore from a backup: sidecars follow larger generations only.
+
+        What a sidecar says is believed within reason, and seldom: each new generation goes to all of them.
+        """
+        ours = self.trusted.generation
+        if not ours < heard < ours + FURTHEST or abs(now - self._caught_up) < SELDOM:
+            return
+        self._caught_up = now
+        _log.warning("sidecars know generation %d of trust, this control plane %d: it goes on from theirs", heard, ours)
+        self.change(lambda kept: replace(kept, trusted=replace(kept.trusted, generation=heard + 1)))
 
     # What people ask for. Raise Unavailable, Unusable or CannotMove in one line.
 

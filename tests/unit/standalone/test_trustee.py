@@ -180,6 +180,21 @@ def test_keys_that_are_others_than_the_stores_are_used_at_once(tmp_path: Path) -
     assert machine.old in map(name_of, found.trusted.anchors), "certificates of before are still believed"
 
 
+def test_a_control_plane_from_a_backup_goes_on_from_what_sidecars_know(tmp_path: Path) -> None:
+    machine = Machine(tmp_path)
+    machine.knows = 41
+    machine.trustee.step()
+    assert machine.trustee.bundle.generation == 42
+    assert (tmp_path / "anchors.pem").read_bytes().startswith(b"# generation: 42\n")
+    machine.knows = 60
+    machine.trustee.step()
+    assert machine.trustee.bundle.generation == 42, "not at every word of theirs"
+    other = machine.start()
+    machine.knows = 2**63
+    other.step()
+    assert other.bundle.generation == 42, "nor at any"
+
+
 def test_what_another_version_wrote_is_not_guessed_at(tmp_path: Path) -> None:
     machine = Machine(tmp_path)
     machine.store.commit([Write("trust/state", b'{"generation": 9, "new": "words"}')])
