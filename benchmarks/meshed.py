@@ -1,9 +1,8 @@
 """The same load through Gossamer: two programs under `gossamer run`, with policy and metrics on.
 
-Twice: `gossamer` as people run it, which pays for capture too (each program sits in a network namespace of its own, and
-every connection is redirected there, three times looked up by the kernel's connection tracking), and
-`gossamer explicit`, which captures nothing (`gossamer run --explicit`), as none of the peers does. Only the second is
-like for like with the floor.
+Twice: `gossamer` as people run it, which pays for capture too (each program sits in a network namespace of its own, where
+its sidecar takes every connection), and `gossamer explicit`, which captures nothing (`gossamer run --explicit`), as none of
+the peers does. Only the second is like for like with the floor.
 """
 
 from __future__ import annotations
@@ -79,16 +78,21 @@ def measure(
             stdout=subprocess.PIPE,
             text=True,
         )
-        harness.eventually("the client runs", lambda: ready.exists() and ready.read_text().strip())
-        pids = [*sidecars(server.process.pid), *sidecars(client.pid)]
-        if len(pids) != 2:
-            raise SystemExit(f"expected two sidecars, found {pids}")
-        for pid in pids:
-            pin(pid)
-        time.sleep(0.3)
-        result = sample_stream(client, pids, orders, ready)
-        client.wait(10)
-        return result
+        try:
+            harness.eventually("the client runs", lambda: ready.exists() and ready.read_text().strip())
+            pids = [*sidecars(server.process.pid), *sidecars(client.pid)]
+            if len(pids) != 2:
+                raise SystemExit(f"expected two sidecars, found {pids}")
+            for pid in pids:
+                pin(pid)
+            # Idle is when nothing has happened for a while.
+            time.sleep(1.5)
+            result = sample_stream(client, pids, orders, ready)
+            client.wait(10)
+            return result
+        finally:
+            # On a failure it would wait for its orders for ever.
+            client.terminate()
 
 
 def sample_stream(client: subprocess.Popen[str], pids: list[int], orders: str, ready: Path) -> dict[str, Any]:

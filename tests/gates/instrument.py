@@ -12,6 +12,7 @@ import re
 import resource
 import subprocess
 import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -146,3 +147,13 @@ def collected(gauge: Path, valgrind: Found, connections: int, rounds: int) -> in
         with pair(gauge, prefix, valgrind.environment) as running:
             running.load(connections, rounds)
         return int(re.findall(r"Collected : (\d+)", Path(log.name).read_text())[-1])
+
+
+def least_resident_kb(pid: int, seconds: float) -> int:
+    """The least memory that the process had mapped during this time. `statm` is open to everybody."""
+    page = resource.getpagesize() // 1024
+    found, end = [], time.monotonic() + seconds
+    while time.monotonic() < end:
+        found.append(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * page)
+        time.sleep(0.05)
+    return min(found)

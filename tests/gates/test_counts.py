@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from benchmarks import meshed
 from tests.gates import instrument
+from tests.mesh import harness
 from tests.mesh.programs import Found, find
 
 LIMITS = Path(__file__).with_name("limits.toml")
@@ -68,6 +71,18 @@ def test_a_request_costs_no_more_user_instructions(gauge: Path, connections: int
 
 def test_an_idle_connection_costs_no_more_memory(gauge: Path) -> None:
     hold("idle_connection_bytes", instrument.idle_bytes(gauge, 2000))
+
+
+def test_an_idle_sidecar_keeps_little_of_its_program_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    binary = instrument.built("gossamer-proxy")
+    if binary is None:
+        pytest.skip("gossamer-proxy is not built: `make mesh` builds it")
+    monkeypatch.setenv("GOSSAMER_PROXY", str(binary))
+    with harness.mesh("gate") as mesh:
+        sleeper = mesh.serve("web", sys.executable, "-m", "http.server", "8080")
+        # It gives pages back half a second after nothing more happens; on a busy machine that is when it gets there.
+        kept = instrument.least_resident_kb(meshed.sidecars(sleeper.process.pid)[0], seconds=4)
+    hold("idle_resident_kb", kept)
 
 
 def test_the_binary_grows_no_further() -> None:

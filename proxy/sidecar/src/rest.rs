@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use crate::engine::{Engine, Timer};
 
-/// Nothing for so long after the start: what only a start needs goes.
-const STARTED: Duration = Duration::from_millis(500);
-/// Later: the first request after a rest waits for pages (a fraction of a millisecond), so rests should be rare.
+/// Without traffic: what a start, a policy or a certificate needed goes soon.
+const QUIET: Duration = Duration::from_millis(500);
+/// After traffic: the first request after a rest waits for pages (a fraction of a millisecond), so rests should be rare.
 const IDLE: Duration = Duration::from_secs(30);
 
 /// Whether anything has happened since the timer was last armed. At rest no timer is armed: a sidecar at rest sleeps.
@@ -14,14 +14,15 @@ const IDLE: Duration = Duration::from_secs(30);
 pub struct Rest {
     armed: bool,
     stirred: bool,
-    /// Pages have been given back before.
-    again: bool,
+    /// A connection was open at some time since the last rest.
+    served: bool,
 }
 
 impl Rest {
-    /// Something happens. How long to look away, if nobody is looking yet.
-    fn stir(&mut self) -> Option<Duration> {
+    /// Something happens, while connections are open or not. How long to look away, if nobody is looking yet.
+    fn stir(&mut self, connected: bool) -> Option<Duration> {
         self.stirred = true;
+        self.served |= connected;
         (!std::mem::replace(&mut self.armed, true)).then(|| self.period())
     }
 
@@ -30,19 +31,18 @@ impl Rest {
         if std::mem::take(&mut self.stirred) {
             return Some(self.period());
         }
-        self.armed = false;
-        self.again = true;
+        *self = Rest::default();
         None
     }
 
     fn period(&self) -> Duration {
-        if self.again { IDLE } else { STARTED }
+        if self.served { IDLE } else { QUIET }
     }
 }
 
 impl Engine {
     pub fn stir(&mut self) {
-        if let Some(period) = self.rest.stir() {
+        if let Some(period) = self.rest.stir(!self.conns.is_empty()) {
             self.arm(period, Timer::Rest);
         }
     }
@@ -50,7 +50,7 @@ impl Engine {
     pub fn rest_timer(&mut self) {
         if self.credentials.is_none() {
             // Still starting.
-            return self.arm(STARTED, Timer::Rest);
+            return self.arm(QUIET, Timer::Rest);
         }
         match self.rest.look() {
             Some(period) => self.arm(period, Timer::Rest),
@@ -67,18 +67,18 @@ mod tests {
     #[test]
     fn a_sidecar_rests_when_nothing_happened_for_a_whole_period() {
         let mut rest = Rest::default();
-        assert_eq!(rest.stir(), Some(STARTED));
-        assert_eq!(rest.stir(), None);
-        assert_eq!(rest.look(), Some(STARTED));
+        assert_eq!(rest.stir(false), Some(QUIET));
+        assert_eq!(rest.stir(false), None);
+        assert_eq!(rest.look(), Some(QUIET));
         assert_eq!(rest.look(), None);
+        assert_eq!(rest.stir(false), Some(QUIET));
     }
 
     #[test]
-    fn after_the_first_rest_the_next_ones_take_longer() {
+    fn after_traffic_it_takes_longer_and_after_the_rest_no_more() {
         let mut rest = Rest::default();
-        rest.stir();
-        assert_eq!((rest.look(), rest.look()), (Some(STARTED), None));
-        assert_eq!(rest.stir(), Some(IDLE));
+        rest.stir(true);
         assert_eq!((rest.look(), rest.look()), (Some(IDLE), None));
+        assert_eq!((rest.stir(false), rest.look(), rest.look()), (Some(QUIET), Some(QUIET), None));
     }
 }
