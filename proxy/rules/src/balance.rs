@@ -133,7 +133,7 @@ impl Balancer {
             (Some(left), Some(right)) => Some(if prefers_second(left, right, mix(!rng)) { b } else { a }),
             (Some(_), None) => Some(a),
             (None, Some(_)) => Some(b),
-            (None, None) => self.best_of_all(now),
+            (None, None) => self.best_of(self.live.iter().copied(), now),
         };
         match better {
             Some(slot) => {
@@ -149,6 +149,17 @@ impl Balancer {
                 Pick::Unavailable { retry_at, since }
             }
         }
+    }
+
+    /// Who gets a request that `failed` has just failed: somebody else, where there is anybody. An endpoint that fails
+    /// fast looks fast, and would get the same request again and again.
+    pub fn pick_other(&mut self, failed: Id, now: u64, rng: u64) -> Pick {
+        let picked = self.pick(now, rng);
+        if picked != Pick::Endpoint(failed) {
+            return picked;
+        }
+        let others = self.live.iter().copied().filter(|slot| *slot != failed.slot);
+        self.best_of(others, now).map_or(picked, |slot| Pick::Endpoint(self.id(slot)))
     }
 
     /// A request or connection was given to it.
@@ -318,8 +329,8 @@ impl Balancer {
         Some((self.live[a as usize], self.live[b as usize]))
     }
 
-    fn best_of_all(&self, now: u64) -> Option<u32> {
-        let costs = self.live.iter().filter_map(|slot| Some((self.cost(*slot, now)?, *slot)));
+    fn best_of(&self, slots: impl Iterator<Item = u32>, now: u64) -> Option<u32> {
+        let costs = slots.filter_map(|slot| Some((self.cost(slot, now)?, slot)));
         costs.min_by(|(left, _), (right, _)| left.total_cmp(right)).map(|(_, slot)| slot)
     }
 

@@ -12,4 +12,5 @@ pub mod meta;
 pub mod outbound;
 pub mod path;
 pub mod pattern;
+pub mod retry;
 pub mod route;

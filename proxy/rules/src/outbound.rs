@@ -59,8 +59,7 @@ pub struct Rule<M> {
     pub filters: Arc<[Filter]>,
     pub backends: Distribution,
     pub timeouts: Timeouts,
-    /// Carried for the traffic rules to come; nothing acts on it yet.
-    pub retry: Option<Retry>,
+    pub retry: Option<Arc<Retry>>,
 }
 
 /// For opaque TCP and for TLS begun by the application; `snis` is empty for opaque.

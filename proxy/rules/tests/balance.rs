@@ -260,3 +260,18 @@ fn law_the_estimate_never_exceeds_the_worst_observation_or_the_default() {
         }
     }
 }
+
+#[test]
+fn a_request_that_failed_goes_to_somebody_else_where_there_is_anybody() {
+    let mut balancer = balancer([1, 2, 3]);
+    let ids: Vec<_> = balancer.ids().collect();
+    let mut chance = Chance::new(5);
+    balancer.measured(ids[0], 0, 1);
+    for _ in 0..1_000 {
+        assert_ne!(balancer.pick_other(ids[0], 0, chance.next()), Pick::Endpoint(ids[0]));
+    }
+    balancer.failed(ids[1], 0, 0);
+    assert_eq!(balancer.pick_other(ids[0], 0, chance.next()), Pick::Endpoint(ids[2]));
+    balancer.failed(ids[2], 0, 0);
+    assert_eq!(balancer.pick_other(ids[0], 0, chance.next()), Pick::Endpoint(ids[0]), "better than nobody");
+}

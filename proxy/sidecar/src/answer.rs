@@ -22,6 +22,7 @@ impl Engine {
         let original = if translated { translate::orig_proto_of_response(head) } else { None };
         let error = said.failure.filter(|_| informational || inbound).map(|failure| failure.header());
         exchange.answered = true;
+        exchange.requesting.settle_for_once(&mut self.pool);
         let plan = std::mem::replace(&mut exchange.plan, Plan::None);
         // Almost every response gets nothing, or this one field; more is worth an allocation.
         let mut extra: Vec<Field<'_>> = Vec::new();

@@ -17,7 +17,6 @@ use crate::flow::Dir;
 use crate::plan::{self, Plan};
 use crate::side::Side;
 use crate::upstream::{Acquired, Key};
-use crate::wheel;
 
 /// Connections tried for one request.
 const ATTEMPTS: u8 = 5;
@@ -47,7 +46,7 @@ impl Engine {
     /// Where this attempt goes; `None` while nobody can be chosen.
     fn find_upstream(&mut self, id: ExchangeId) -> Result<Option<Key>, Cause> {
         let Some(exchange) = self.exchanges.get_mut(id) else { return Ok(None) };
-        let (queued, http2) = (exchange.queued, exchange.version == Version::Http2);
+        let (queued, http2, failed) = (exchange.queued, exchange.version == Version::Http2, exchange.failed);
         match &exchange.plan {
             Plan::None => Ok(None),
             Plan::Front => Ok(self.options.front.clone().map(Key::Front)),
@@ -57,7 +56,7 @@ impl Engine {
             }
             Plan::Service(service) => {
                 let service = service.clone();
-                match self.choose(&service.backend, Waiter::Exchange(id), queued)? {
+                match self.choose(&service.backend, Waiter::Exchange(id), queued, failed)? {
                     Choice::Wait(limit) => {
                         self.wait_at_most(id, limit);
                         Ok(None)
@@ -204,7 +203,12 @@ impl Engine {
             Some(port) => self.try_other_loopback(port, cause),
             None => leased.is_some() && attempts < ATTEMPTS,
         };
-        if again { self.later(Task::Retry(Waiter::Exchange(id))) } else { self.answer(id, cause.clone().by(author)) }
+        let failure = cause.clone().by(author);
+        if again {
+            self.later(Task::Retry(Waiter::Exchange(id)));
+        } else if !self.repeat_unsent(id, &failure) {
+            self.answer(id, failure);
+        }
     }
 
     /// The connection that carried it broke. Nothing was promised yet? Then it may be said again, or an answer says why.
@@ -218,13 +222,20 @@ impl Engine {
         let untouched = exchange.requesting.moved == 0 && !exchange.answered;
         let repeatable =
             matches!(exchange.head.view().method, b"GET" | b"HEAD" | b"OPTIONS" | b"PUT" | b"DELETE" | b"TRACE");
-        if untouched && reused && repeatable && exchange.attempts < ATTEMPTS {
-            exchange.requesting.sent_end = false;
+        if untouched
+            && reused
+            && repeatable
+            && exchange.attempts < ATTEMPTS
+            && exchange.requesting.rewind(&mut self.pool)
+        {
             exchange.attempts += 1;
             return self.try_again(id);
         }
         let author = if exchange.mesh { Author::Outbound } else { exchange.author };
-        self.answer(id, cause.clone().by(author));
+        let failure = cause.clone().by(author);
+        if !self.repeat_broken(id, &failure) {
+            self.answer(id, failure);
+        }
     }
 
     /// A stream was reset by its peer.
@@ -234,13 +245,15 @@ impl Engine {
             return self.break_exchange(id, &Cause::new(Reason::Cancelled, ""));
         }
         exchange.up = Up::None;
-        let untouched = exchange.requesting.moved == 0 && !exchange.answered;
-        if reason == H2Reason::REFUSED_STREAM && untouched && exchange.attempts < ATTEMPTS {
-            exchange.requesting.sent_end = false;
+        let refused = reason == H2Reason::REFUSED_STREAM && !exchange.answered && exchange.attempts < ATTEMPTS;
+        if refused && exchange.requesting.rewind(&mut self.pool) {
             return self.try_again(id);
         }
         let down = exchange.down;
         let failure = Failure::new(Author::Application, Reason::Reset, reason.text());
+        if self.repeat_broken(id, &failure) {
+            return;
+        }
         let speaks_http2 = matches!(self.conns.get(down.conn).map(|conn| &conn.driver), Some(Driver::Http2(_)));
         if !speaks_http2 {
             return self.answer(id, failure);
@@ -267,13 +280,5 @@ impl Engine {
             (Reason::Refused | Reason::Unreachable | Reason::ConnectTimeout, Side::Inbound(_)) => Author::Application,
             (_, side) => side.author(),
         }
-    }
-
-    fn wait_at_most(&mut self, id: ExchangeId, limit: Duration) {
-        let at = wheel::deadline(self.now, limit);
-        if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.wait_until = at;
-        }
-        self.arm_exchange(id);
     }
 }

@@ -133,8 +133,14 @@ impl Engine {
         }
     }
 
-    /// The endpoint for one request or connection, which has waited since `since`.
-    pub fn choose(&mut self, backend: &Backend, waiter: Waiter, since: u64) -> Result<Choice, Cause> {
+    /// The endpoint for one request or connection, which has waited since `since`; rather not the one that `failed` it.
+    pub fn choose(
+        &mut self,
+        backend: &Backend,
+        waiter: Waiter,
+        since: u64,
+        failed: Option<Lease>,
+    ) -> Result<Choice, Cause> {
         let (authority, rng, now) = match &backend.target {
             Target::Forward(endpoint) => return Ok(Choice::Endpoint(endpoint.clone(), None)),
             Target::Balance { authority, .. } => (authority, self.random(), self.now),
@@ -147,7 +153,11 @@ impl Engine {
         if let Some(Err(_)) = group.answered {
             return Err(Cause::new(Reason::NoPolicy, "discovery has not answered"));
         }
-        let (reason, retry_at) = match group.balancer.pick(now, rng) {
+        let picked = match failed.filter(|failed| failed.group == id) {
+            Some(failed) => group.balancer.pick_other(failed.endpoint, now, rng),
+            None => group.balancer.pick(now, rng),
+        };
+        let (reason, retry_at) = match picked {
             Pick::Endpoint(chosen) => {
                 if let Some(endpoint) = group.balancer.endpoint(chosen).cloned() {
                     group.balancer.start(chosen);

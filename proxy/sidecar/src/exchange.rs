@@ -4,7 +4,6 @@
 //! Bytes of both bodies pass through `flow`; answers of our own are made in `answer`; decisions in `plan`.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use codec::h2::Reason as H2Reason;
 use codec::head::StoredRequest;
@@ -16,13 +15,13 @@ use crate::arena::{Arena, Id};
 use crate::balance::Lease;
 use crate::conn::ConnId;
 use crate::drive::Driver;
-use crate::engine::{Engine, Task, Timer, Waiter};
+use crate::engine::{Engine, Task};
 use crate::failure::{Cause, Failure};
 use crate::flow::Flow;
 use crate::plan::{self, Answer, Plan};
 use crate::side::Side;
 use crate::upstream::UpstreamId;
-use crate::wheel::{self, Tick};
+use crate::wheel::Tick;
 
 pub use crate::flow::{Dir, Piece};
 
@@ -69,7 +68,11 @@ pub struct Exchange {
     pub queued: u64,
     pub attempted: u64,
     pub attempts: u8,
+    /// Attempts that the route's retry added.
+    pub retries: u32,
     pub lease: Option<Lease>,
+    /// Who failed the attempt before.
+    pub failed: Option<Lease>,
     /// It opens its connection, so its time says nothing about the endpoint.
     pub cold: bool,
     /// The link that carries it ends at a sidecar that proved its name.
@@ -85,7 +88,13 @@ pub struct Exchange {
     /// Give up waiting; give up altogether. 0 for never.
     pub wait_until: Tick,
     pub ends_at: Tick,
-    armed: Tick,
+    /// The response must be whole by then; this attempt be answered; something have moved.
+    pub respond_by: Tick,
+    pub try_until: Tick,
+    pub idle_at: Tick,
+    /// Nanoseconds: something moved.
+    pub active: u64,
+    pub armed: Tick,
 }
 
 #[derive(Default)]
@@ -183,7 +192,9 @@ impl Engine {
             queued: self.now,
             attempted: self.now,
             attempts: 0,
+            retries: 0,
             lease: None,
+            failed: None,
             cold: false,
             mesh: false,
             edge: None,
@@ -194,6 +205,10 @@ impl Engine {
             failure: None,
             wait_until: 0,
             ends_at: 0,
+            respond_by: 0,
+            try_until: 0,
+            idle_at: 0,
+            active: self.now,
             armed: 0,
         });
         match self.conns.get_mut(down.conn).map(|conn| &mut conn.driver) {
@@ -264,6 +279,10 @@ impl Engine {
             if !exchange.counted {
                 edge.request();
             }
+            let failed = exchange.failure.is_some() || exchange.status >= 500 || exchange.grpc_status.unwrap_or(0) != 0;
+            if exchange.retries > 0 && !failed {
+                edge.retry_succeeded();
+            }
             edge.response(telemetry::Response {
                 status: exchange.status,
                 grpc_status: exchange.grpc_status,
@@ -272,51 +291,6 @@ impl Engine {
             });
         }
         self.exchanges.reuse(exchange.head);
-    }
-
-    /// The whole exchange must end by then.
-    pub fn end_within(&mut self, id: ExchangeId, limit: Duration) {
-        let at = wheel::deadline(self.now, limit);
-        if let Some(exchange) = self.exchanges.get_mut(id) {
-            exchange.ends_at = if exchange.ends_at == 0 { at } else { exchange.ends_at.min(at) };
-        }
-        self.arm_exchange(id);
-    }
-
-    pub fn arm_exchange(&mut self, id: ExchangeId) {
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        let next = [exchange.wait_until, exchange.ends_at].into_iter().filter(|at| *at > 0).min();
-        if let Some(at) = next
-            && (exchange.armed == 0 || at < exchange.armed)
-        {
-            exchange.armed = at;
-            self.arm_at(at, Timer::Exchange(id));
-        }
-    }
-
-    pub fn exchange_timer(&mut self, id: ExchangeId) {
-        let now = wheel::tick_of(self.now);
-        let Some(exchange) = self.exchanges.get_mut(id) else { return };
-        exchange.armed = 0;
-        let waited = exchange.wait_until != 0 && exchange.wait_until <= now;
-        let late = exchange.ends_at != 0 && exchange.ends_at <= now;
-        if late {
-            let up = exchange.up;
-            self.abandon(id, up, H2Reason::CANCEL);
-            self.answer(id, Failure::new(Author::Application, Reason::Timeout, "no response in time"));
-        } else if waited {
-            exchange.wait_until = 0;
-            match exchange.up {
-                Up::None => self.later(Task::Retry(Waiter::Exchange(id))),
-                Up::Waiting(upstream) => {
-                    self.stop_waiting(upstream, id);
-                    self.try_again(id);
-                }
-                Up::Open(_) => self.arm_exchange(id),
-            }
-        } else {
-            self.arm_exchange(id);
-        }
     }
 
     pub fn is_connect(&self, id: ExchangeId) -> bool {
@@ -340,10 +314,7 @@ impl Engine {
         let mut head = *head;
         let said = plan::hear(&mut head, exchange);
         let (lease, attempted) = (exchange.lease.filter(|_| !exchange.cold), exchange.attempted);
-        exchange.wait_until = 0;
-        if exchange.timeouts.request.is_none() {
-            exchange.ends_at = 0;
-        }
+        (exchange.wait_until, exchange.try_until) = (0, 0);
         exchange.latency_us = now.saturating_sub(exchange.started) / 1000;
         exchange.status = head.status;
         exchange.grpc_status = plan::grpc_status(&head.fields);
@@ -352,6 +323,9 @@ impl Engine {
         }
         if let Some(lease) = lease {
             self.lease_measured(lease, attempted);
+        }
+        if self.repeat_answered(id) {
+            return;
         }
         self.send_response(id, &mut head, said, end);
     }

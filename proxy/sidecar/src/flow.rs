@@ -7,6 +7,7 @@ use codec::{Fields, Known};
 use crate::engine::{Engine, Task};
 use crate::exchange::{End, ExchangeId, Up};
 use crate::failure::Cause;
+use crate::keep::Kept;
 use crate::plan;
 use crate::pool::{Bytes, Pool};
 use telemetry::Reason;
@@ -52,8 +53,14 @@ pub struct Flow {
     pub ended: bool,
     /// The destination has everything.
     pub sent_end: bool,
+    /// Its trailers left.
+    trailed: bool,
     /// Body bytes that the destination has.
     pub moved: u64,
+    /// What left, while it may have to leave again.
+    kept: Option<Box<Kept>>,
+    /// The first bytes of `parked` that were here before: their source has its credit back already.
+    repeated: usize,
 }
 
 impl Flow {
@@ -78,6 +85,50 @@ impl Flow {
 
     pub fn clear(&mut self, pool: &mut Pool) {
         self.parked.clear(pool);
+        self.settle_for_once(pool);
+    }
+
+    /// From now on keeps what leaves, up to `limit` bytes.
+    pub fn keep(&mut self, limit: u64) {
+        self.kept = Some(Box::new(Kept::new(limit)));
+    }
+
+    /// It will not be sent again.
+    pub fn settle_for_once(&mut self, pool: &mut Pool) {
+        if let Some(mut kept) = self.kept.take() {
+            kept.clear(pool);
+        }
+    }
+
+    /// Takes back what left, to be sent again. False when not all of it is here any more; then nothing has changed.
+    pub fn rewind(&mut self, pool: &mut Pool) -> bool {
+        match &mut self.kept {
+            Some(kept) => {
+                self.repeated += kept.put_back(pool, &mut self.parked, &mut self.trailers);
+            }
+            None if self.moved > 0 || self.trailed => return false,
+            None => {}
+        }
+        (self.moved, self.sent_end, self.trailed) = (0, false, false);
+        true
+    }
+
+    /// The destination has these bytes.
+    fn left(&mut self, pool: &mut Pool, bytes: &[u8]) {
+        self.moved += bytes.len() as u64;
+        if let Some(kept) = &mut self.kept
+            && !kept.add(pool, bytes)
+        {
+            self.settle_for_once(pool);
+        }
+    }
+
+    /// The destination has the trailers, and so everything.
+    fn left_whole(&mut self, trailers: &Fields<'_>) {
+        (self.ended, self.sent_end, self.trailed) = (true, true, true);
+        if let Some(kept) = &mut self.kept {
+            kept.add_trailers(trailers);
+        }
     }
 }
 
@@ -110,12 +161,15 @@ impl Engine {
             taken = self.send_piece(target, piece);
         }
         let Some(exchange) = self.exchanges.get_mut(id) else { return piece.len() };
+        exchange.active = self.now;
         let flow = if dir == Dir::Request { &mut exchange.requesting } else { &mut exchange.responding };
-        flow.moved += taken as u64;
+        if let Piece::Data(bytes, _) = piece {
+            flow.left(&mut self.pool, &bytes[..taken]);
+        }
         let gone = free && target.is_some() && taken == piece.len();
         match piece {
             Piece::Data(_, end) if gone => (flow.ended, flow.sent_end) = (end, end),
-            Piece::Trailers(_) if gone => (flow.ended, flow.sent_end) = (true, true),
+            Piece::Trailers(fields) if gone => flow.left_whole(fields),
             Piece::Data(bytes, end) if keep || bytes.is_empty() => {
                 flow.parked.push(&mut self.pool, &bytes[taken..]);
                 flow.ended |= end;
@@ -150,13 +204,18 @@ impl Engine {
         }
         let mut parked = std::mem::take(&mut flow.parked);
         let trailers = flow.trailers.take();
-        let ended = flow.ended;
+        let (ended, repeated) = (flow.ended, flow.repeated);
         let mut taken = 0;
         let mut sent_end = false;
         if !parked.is_empty() || (ended && trailers.is_none()) {
             let last = ended && trailers.is_none();
             taken = self.send_piece(target, Piece::Data(parked.as_slice(), last));
             sent_end = last && taken == parked.len();
+            if let Some(exchange) = self.exchanges.get_mut(id) {
+                exchange.active = self.now;
+                let flow = if dir == Dir::Request { &mut exchange.requesting } else { &mut exchange.responding };
+                flow.left(&mut self.pool, &parked.as_slice()[..taken]);
+            }
             parked.consume(&mut self.pool, taken);
         }
         if parked.is_empty()
@@ -169,14 +228,16 @@ impl Engine {
         let Some(exchange) = self.exchanges.get_mut(id) else { return parked.clear(&mut self.pool) };
         let flow = if dir == Dir::Request { &mut exchange.requesting } else { &mut exchange.responding };
         flow.parked = parked;
-        flow.moved += taken as u64;
         flow.sent_end = sent_end;
-        if !sent_end {
-            flow.trailers = trailers;
+        flow.repeated = repeated.saturating_sub(taken);
+        match trailers {
+            Some(trailers) if sent_end => flow.left_whole(&trailers.view()),
+            trailers => flow.trailers = trailers,
         }
         if let Some(source) = source {
-            if source.stream != 0 && taken > 0 {
-                self.h2_release(source.conn, source.stream, taken);
+            let owed = taken.saturating_sub(repeated);
+            if source.stream != 0 && owed > 0 {
+                self.h2_release(source.conn, source.stream, owed);
             } else if source.stream == 0 && empty {
                 self.later(Task::Resume(source.conn));
             }
@@ -189,9 +250,7 @@ impl Engine {
         let Some(exchange) = self.exchanges.get(id) else { return };
         let (asked, heard) = (exchange.requesting.sent_end, exchange.responding.sent_end);
         if dir == Dir::Request && asked && !exchange.answered {
-            if let Some(limit) = exchange.timeouts.response {
-                self.end_within(id, limit);
-            }
+            self.asked(id);
         } else if heard && (asked || !exchange.tunnel) {
             self.complete(id);
         }

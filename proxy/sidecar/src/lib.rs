@@ -3,9 +3,10 @@
 //!
 //! Reading order: [`start`] (the composition root), [`engine`] (the loop), [`accept`] and [`intake`] (who comes, and for
 //! what), [`opaque`] (bytes), [`http1`], [`http2`], [`exchange`] (requests), [`plan`] (what becomes of them), [`attempt`]
-//! (how they get somewhere), [`flow`] (their bodies), [`answer`] (responses), [`upstream`] and [`dial`] (connections we
-//! open), [`io`] and [`output`] (sockets and TLS below all of it), [`trust`] (what
-//! becomes of connections when trust moves), [`rest`] (what is given back when nothing happens).
+//! (how they get somewhere), [`retry`] (and once more), [`limits`] (how long they may take), [`flow`] and [`keep`] (their
+//! bodies), [`answer`] (responses), [`upstream`] and [`dial`] (connections we open), [`io`] and [`output`] (sockets and TLS
+//! below all of it), [`trust`] (what becomes of connections when trust moves), [`rest`] (what is given back when nothing
+//! happens).
 
 pub mod accept;
 pub mod answer;
@@ -26,6 +27,8 @@ pub mod http2;
 pub mod inbound;
 pub mod intake;
 pub mod io;
+pub mod keep;
+pub mod limits;
 pub mod opaque;
 pub mod options;
 pub mod outbound;
@@ -34,6 +37,7 @@ pub mod plan;
 pub mod pool;
 pub mod quick;
 pub mod rest;
+pub mod retry;
 pub mod side;
 pub mod socket;
 pub mod start;

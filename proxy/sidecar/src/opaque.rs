@@ -95,7 +95,7 @@ fn connect_outbound(
     let Some(chosen) = route.backends.pick(rng, |backend| engine.is_available(backend)) else {
         return Err(Cause::new(Reason::NoRoute, "no backend"));
     };
-    match engine.choose(&chosen.backend, Waiter::Conn(id), since)? {
+    match engine.choose(&chosen.backend, Waiter::Conn(id), since, None)? {
         Choice::Wait(limit) => {
             engine.set_deadline(id, limit);
             Ok(None)

@@ -4,11 +4,11 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use codec::{Fields, Known, Request, Response, Version, translate};
+use codec::{Body, Fields, Known, Request, Response, Version, translate};
 use rules::endpoint::{Endpoint, Hint};
 use rules::inbound::{self, authorize_request};
 use rules::meta::Meta;
-use rules::outbound::{Backend, Filter, Protocol, Route, Timeouts, Unavailable};
+use rules::outbound::{Backend, Filter, Protocol, Retry, Route, Timeouts, Unavailable};
 use rules::path::Path;
 use rules::route::{self, GrpcMatch, Headers, HttpMatch, Match, PathMatch, Redirect, RedirectPath};
 use telemetry::{Author, Direction, Edge, EdgeKey, Reason};
@@ -40,6 +40,7 @@ pub struct Service {
     /// The route's filters and the backend's, for the response.
     pub filters: [Arc<[Filter]>; 2],
     pub authority: Option<Arc<str>>,
+    pub retry: Option<Arc<Retry>>,
 }
 
 impl Plan {
@@ -84,9 +85,8 @@ fn store(engine: &mut Engine, id: ExchangeId, head: &Request<'_>, extra: &Extra<
     let Some(exchange) = engine.exchanges.get_mut(id) else { return };
     exchange.head.store(head, extra);
     exchange.plan = plan;
-    exchange.timeouts = timeouts;
-    if let Some(limit) = timeouts.request {
-        engine.end_within(id, limit);
+    if timeouts != Timeouts::default() {
+        engine.limit_exchange(id, timeouts);
     }
 }
 
@@ -197,9 +197,28 @@ fn routed<M: Match>(
         route: found.route.meta.clone(),
         filters: [rule.filters.clone(), chosen.filters.clone()],
         authority: None,
+        retry: rule.retry.clone().filter(|_| !is_tunnel(head)),
     };
     store(engine, id, head, &extra, Plan::Service(service), rule.timeouts);
+    if let Some(retry) = &rule.retry
+        && let Some(exchange) = engine.exchanges.get_mut(id)
+        && fits(head.body, retry.body_limit())
+    {
+        exchange.requesting.keep(retry.body_limit());
+    }
     Ok(())
+}
+
+fn is_tunnel(head: &Request<'_>) -> bool {
+    !head.upgrade.is_empty() || head.method == b"CONNECT"
+}
+
+/// A body that is known to be too long need not be kept at all.
+fn fits(body: Body, limit: u64) -> bool {
+    match body {
+        Body::Length(length) => length <= limit,
+        _ => true,
+    }
 }
 
 fn no_policy() -> Answer {

@@ -1,11 +1,11 @@
-//! Deadlines in ticks of 10 ms: four rings of 64 slots, each with a bitmap, so that the next deadline is
+//! Deadlines in ticks of 2 ms: four rings of 64 slots, each with a bitmap, so that the next deadline is
 //! found without a search and an idle process sets no timer at all.
 //!
 //! Owners keep their own deadline and look at it when an entry fires; nothing is ever cancelled here.
 
 use std::time::Duration;
 
-pub const TICK: Duration = Duration::from_millis(10);
+pub const TICK: Duration = Duration::from_millis(2);
 const RINGS: usize = 4;
 const SLOTS: usize = 64;
 const BITS: u32 = 6;

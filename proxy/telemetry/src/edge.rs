@@ -48,6 +48,9 @@ pub struct Edge {
 #[derive(Debug)]
 pub(crate) struct Http {
     pub latency: Histogram,
+    pub retries: Counter,
+    pub retries_spent: Counter,
+    pub retry_successes: Counter,
     responses: [ResponseCell; RESPONSE_KINDS],
 }
 
@@ -69,16 +72,24 @@ struct FailureCell {
 /// What responses are told apart by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Kind {
-    Seen { status: u16, grpc_status: Option<u8>, success: bool },
-    Other { success: bool },
+    /// `retried`: another attempt followed it, and the caller never saw it.
+    Seen {
+        status: u16,
+        grpc_status: Option<u8>,
+        success: bool,
+        retried: bool,
+    },
+    Other {
+        success: bool,
+    },
 }
 
 impl Kind {
     fn pack(self) -> u64 {
         match self {
-            Kind::Seen { status, grpc_status, success } => {
+            Kind::Seen { status, grpc_status, success, retried } => {
                 let grpc = grpc_status.map_or(0, |code| u64::from(code) + 1);
-                1 | u64::from(success) << 1 | u64::from(status) << 8 | grpc << 24
+                1 | u64::from(success) << 1 | u64::from(retried) << 3 | u64::from(status) << 8 | grpc << 24
             }
             Kind::Other { success } => 5 | u64::from(success) << 1,
         }
@@ -90,14 +101,25 @@ impl Kind {
             return Kind::Other { success };
         }
         let grpc = (bits >> 24) & 0x1ff;
-        Kind::Seen { status: (bits >> 8) as u16, grpc_status: grpc.checked_sub(1).map(|code| code as u8), success }
+        Kind::Seen {
+            status: (bits >> 8) as u16,
+            grpc_status: grpc.checked_sub(1).map(|code| code as u8),
+            success,
+            retried: bits & 8 != 0,
+        }
     }
 }
 
 impl Edge {
     pub(crate) fn new(key: Arc<EdgeKey>, wall: Arc<AtomicU64>) -> Edge {
         let http = key.protocol.is_http().then(|| {
-            Box::new(Http { latency: Histogram::new(), responses: std::array::from_fn(|_| ResponseCell::default()) })
+            Box::new(Http {
+                latency: Histogram::new(),
+                retries: Counter::default(),
+                retries_spent: Counter::default(),
+                retry_successes: Counter::default(),
+                responses: std::array::from_fn(|_| ResponseCell::default()),
+            })
         });
         Edge {
             key,
@@ -126,6 +148,32 @@ impl Edge {
 
     /// A request counted by [`Edge::request`] has ended; call it once each.
     pub fn response(&self, response: Response) {
+        self.ended(response, false);
+    }
+
+    /// The same of an attempt that another one follows: the endpoint failed, the caller's request has not yet.
+    pub fn retried(&self, response: Response) {
+        if let Some(http) = &self.http {
+            http.retries.add(1);
+        }
+        self.ended(response, true);
+    }
+
+    /// The last attempt that the route allows has failed too.
+    pub fn retries_spent(&self) {
+        if let Some(http) = &self.http {
+            http.retries_spent.add(1);
+        }
+    }
+
+    /// A request succeeded that would have failed without its retries.
+    pub fn retry_succeeded(&self) {
+        if let Some(http) = &self.http {
+            http.retry_successes.add(1);
+        }
+    }
+
+    fn ended(&self, response: Response, retried: bool) {
         let failure = response.failure.or_else(|| own_failure(response.status, response.grpc_status));
         match failure {
             None => self.successes.add(1),
@@ -133,7 +181,8 @@ impl Edge {
         }
         let Some(http) = &self.http else { return };
         http.latency.observe(response.latency_us);
-        http.respond(response.status, response.grpc_status, failure.is_none());
+        let (status, grpc_status) = (response.status, response.grpc_status);
+        http.respond(Kind::Seen { status, grpc_status, success: failure.is_none(), retried });
     }
 
     /// A connection or request failed without being a counted request: a connect error, a broken handshake.
@@ -244,8 +293,9 @@ impl Edge {
 }
 
 impl Http {
-    fn respond(&self, status: u16, grpc_status: Option<u8>, success: bool) {
-        let kind = Kind::Seen { status, grpc_status, success }.pack();
+    fn respond(&self, kind: Kind) {
+        let (Kind::Seen { success, .. } | Kind::Other { success }) = kind;
+        let kind = kind.pack();
         let cell = self.responses[..RESPONSE_KINDS - 2].iter().find(|cell| claim(&cell.kind, kind));
         let cell = cell.unwrap_or_else(|| {
             let other = &self.responses[RESPONSE_KINDS - 2 + usize::from(success)];

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use crate::control::Control;
-use crate::edge::{Edge, Kind};
+use crate::edge::{Edge, Http, Kind};
 use crate::key::Direction;
 use crate::labels::{self, Labels};
 use crate::latency::{BOUNDS_US, BUCKETS, Histogram, LINKERD_MS};
@@ -67,6 +67,9 @@ struct Families {
     tcp_allow: Series,
     tcp_deny: Series,
     route_statuses: Series,
+    retries: Series,
+    retry_successes: Series,
+    retries_spent: Series,
     failures: Series,
 }
 
@@ -87,6 +90,7 @@ impl Families {
             }
             if key.direction == Direction::Outbound {
                 route_statuses(edge, |labels, count| self.route_statuses.add(labels, count));
+                self.retries(edge, http);
             }
         }
         if edge.open_total() > 0 {
@@ -94,6 +98,20 @@ impl Families {
         }
         if key.direction == Direction::Inbound {
             self.authorization(edge);
+        }
+    }
+
+    /// Only of routes that were retried: most are not.
+    fn retries(&mut self, edge: &Edge, http: &Http) {
+        let Some(labels) = labels::route(&edge.key).map(Labels::into_text) else { return };
+        for (series, counter) in [
+            (&mut self.retries, &http.retries),
+            (&mut self.retry_successes, &http.retry_successes),
+            (&mut self.retries_spent, &http.retries_spent),
+        ] {
+            if counter.get() > 0 {
+                series.add(labels.clone(), counter.get());
+            }
         }
     }
 
@@ -182,6 +200,19 @@ impl Families {
             COUNTER,
             "Responses by route of the outbound policy.",
         );
+        self.retries.write(&mut out, "outbound_http_route_retry_requests_total", COUNTER, "Retries by route.");
+        self.retry_successes.write(
+            &mut out,
+            "outbound_http_route_retry_successes_total",
+            COUNTER,
+            "Requests that succeeded because they were retried.",
+        );
+        self.retries_spent.write(
+            &mut out,
+            "outbound_http_route_retry_limit_exceeded_total",
+            COUNTER,
+            "Requests that failed after as many retries as the route allows.",
+        );
         self.failures.write(&mut out, "gossamer_failures_total", COUNTER, "Failures by who made them, and why.");
         out
     }
@@ -189,7 +220,7 @@ impl Families {
 
 fn response(labels: Labels, kind: Kind) -> String {
     let (status, success, grpc, error) = match kind {
-        Kind::Seen { status, grpc_status, success } => {
+        Kind::Seen { status, grpc_status, success, .. } => {
             let error = if status == 0 { "reset" } else { "" };
             (status.to_string(), success, grpc_status.map_or(String::new(), |code| code.to_string()), error)
         }
@@ -208,6 +239,7 @@ pub(crate) fn route_statuses(edge: &Edge, mut add: impl FnMut(String, u64)) {
     let Some((labels, http)) = labels::route(&edge.key).zip(edge.http()) else { return };
     for (kind, count) in http.responses_seen() {
         let (status, error) = match kind {
+            Kind::Seen { retried: true, .. } => continue,
             Kind::Seen { status: 0, .. } => (String::new(), "RESET"),
             Kind::Seen { status, .. } => (status.to_string(), ""),
             Kind::Other { .. } => ("other".into(), ""),

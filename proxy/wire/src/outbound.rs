@@ -76,7 +76,7 @@ fn http_route(route: &proto::HttpRoute, budget: &mut Budget) -> Result<Route<Htt
             filters: each("filters", &rule.filters, MAX_FILTERS, http_filter)?.into(),
             backends: within("backends", &rule.backends, http_distribution)?,
             timeouts: optional("timeouts", &rule.timeouts, timeouts)?.unwrap_or_default(),
-            retry: optional("retry", &rule.retry, http_retry)?,
+            retry: optional("retry", &rule.retry, http_retry)?.map(Arc::new),
         })
     })?;
     Ok(Route { meta: within("metadata", &route.metadata, meta::meta)?, hosts: http::hosts(&route.hosts)?, rules })
@@ -89,7 +89,7 @@ fn grpc_route(route: &proto::GrpcRoute, budget: &mut Budget) -> Result<Route<Grp
             filters: each("filters", &rule.filters, MAX_FILTERS, grpc_filter)?.into(),
             backends: within("backends", &rule.backends, grpc_distribution)?,
             timeouts: optional("timeouts", &rule.timeouts, timeouts)?.unwrap_or_default(),
-            retry: optional("retry", &rule.retry, grpc_retry)?,
+            retry: optional("retry", &rule.retry, grpc_retry)?.map(Arc::new),
         })
     })?;
     Ok(Route { meta: within("metadata", &route.metadata, meta::meta)?, hosts: http::hosts(&route.hosts)?, rules })
