@@ -12,6 +12,7 @@ use rules::endpoint::Endpoint;
 use rules::identity::Identity;
 use rules::inbound::ServerPolicy;
 use rules::outbound::{OutboundPolicy, Unavailable};
+pub use wire::names::Place;
 
 use crate::identity::Trust;
 
@@ -99,4 +100,6 @@ pub struct Names {
     pub zones: Vec<Arc<str>>,
     /// Tried in order for names without a dot, and after the name as given.
     pub search: Vec<Arc<str>>,
+    /// Names of named ports (`_http._tcp.web.…`, RFC 2782) → where they are.
+    pub services: BTreeMap<Arc<str>, Vec<Place>>,
 }

@@ -26,7 +26,8 @@ pub async fn names(channel: Channel, workload: String, table: watch::Sender<Arc<
             match wire::names::table(&message) {
                 Ok(new) => {
                     notes.clear(SUBJECT);
-                    let new = Names { addresses: new.addresses, zones: new.zones, search: new.search };
+                    let wire::names::NamesTable { addresses, zones, search, services } = new;
+                    let new = Names { addresses, zones, search, services };
                     table.send_if_modified(|held| {
                         let changed = **held != new;
                         *held = Arc::new(new);

@@ -51,6 +51,10 @@ fn seeds() -> Vec<Vec<u8>> {
         names: vec![v1::Name { name: "web.default".into(), addresses: vec!["10.0.0.1".into(), "::1".into()] }],
         zones: vec!["svc.cluster.local".into()],
         search: vec![],
+        services: vec![v1::ServiceName {
+            name: "_http._tcp.web.default".into(),
+            targets: vec![v1::ServiceTarget { name: "web.default".into(), port: 80 }],
+        }],
     };
     let trust = v1::TrustBundle {
         generation: 7,

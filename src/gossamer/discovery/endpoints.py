@@ -77,7 +77,7 @@ def _candidates(view: View, service: Service, asked: Endpoints, instance: str) -
     if not instance:
         yield from _externals(view, service, named, asked)
     for workload in members(view, service):
-        target = _target(service, workload, named, port)
+        target = listens_on(service, workload, named, port)
         wanted = not instance or instance_name(workload) == instance
         shown = (workload.ready or service.publish_not_ready) and reachable(workload, source)
         if target is not None and wanted and shown:
@@ -86,7 +86,7 @@ def _candidates(view: View, service: Service, asked: Endpoints, instance: str) -
 
 def _externals(view: View, service: Service, named: ServicePort | None, asked: Endpoints) -> Iterator[_Candidate]:
     for external in _selectable(view, EXTERNAL_WORKLOAD, service).values():
-        target = _target(service, external, named, asked.target.port)
+        target = listens_on(service, external, named, asked.target.port)
         selected = service.selector is not None and service.selector.matches(external.labels)
         if target is not None and external.ready and selected and not external.owned:
             for address in external.addresses:
@@ -136,7 +136,7 @@ def _peer(view: View, one: SliceEndpoint) -> Peer | None:
     return owner if isinstance(owner, Workload | ExternalWorkload) else None
 
 
-def _target(service: Service, peer: Peer, named: ServicePort | None, port: int) -> int | None:
+def listens_on(service: Service, peer: Peer, named: ServicePort | None, port: int) -> int | None:
     """The port at which the program listens; None when it has no port of the name that the service asks for."""
     if service.owned:
         own = next((one.target for one in peer.ports if one.port == port), None)

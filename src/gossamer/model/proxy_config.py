@@ -427,11 +427,15 @@ class ProfileConfig:
 
 @dataclass(frozen=True, slots=True)
 class NamesTable:
-    """Fully qualified lower-case names without trailing dot → addresses; zones that are ours; search list."""
+    """Fully qualified lower-case names without trailing dot → addresses; zones that are ours; search list.
+
+    `services`: names of named ports (RFC 2782) → where they are, as names of the table and ports.
+    """
 
     names: Mapping[str, tuple[IPAddress, ...]]
     zones: tuple[str, ...]
     search: tuple[str, ...]
+    services: Mapping[str, tuple[tuple[str, int], ...]] = field(default_factory=dict)
 
 
 Config = InboundConfig | OutboundConfig | EndpointSet | ProfileConfig | NamesTable | Bundle | NotFound | Invalid

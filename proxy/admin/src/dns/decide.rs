@@ -1,10 +1,11 @@
 //! What a question is answered with: pure, given the names of the mesh.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use codec::dns::{Code, Kind, Query, Record};
-use control::handover::Names;
+use control::handover::{Names, Place};
 
 /// What to do with a query.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,7 +30,10 @@ pub fn decide(names: &Names, host_search: &[String], query: &Query) -> Decision 
     if query.kind == Kind::Ptr {
         return reverse(names, &query.name);
     }
-    if let Some(addresses) = find(names, &query.name) {
+    if let Some(places) = find(names, &names.services, &query.name) {
+        return Decision::Answer { code: Code::NoError, records: services(places, query) };
+    }
+    if let Some(addresses) = find(names, &names.addresses, &query.name) {
         return Decision::Answer { code: Code::NoError, records: records(addresses, query) };
     }
     if is_owned(names, &query.name) {
@@ -39,15 +43,15 @@ pub fn decide(names: &Names, host_search: &[String], query: &Query) -> Decision 
     // `web.corp.example` while the program means `web`: if the host's resolver is away, let it ask for that next.
     let ours = host_search.iter().any(|suffix| {
         let bare = query.name.strip_suffix(suffix.as_str()).and_then(|name| name.strip_suffix('.'));
-        bare.is_some_and(|bare| find(names, bare).is_some())
+        bare.is_some_and(|bare| find(names, &names.addresses, bare).is_some())
     });
     Decision::Forward { on_failure: if ours { Code::NoSuchName } else { Code::ServerFailure } }
 }
 
 /// The name as given, then below each entry of the mesh's search list.
-fn find<'a>(names: &'a Names, name: &str) -> Option<&'a [IpAddr]> {
-    let exact = names.addresses.get(name);
-    let found = exact.or_else(|| names.search.iter().find_map(|zone| names.addresses.get(&*format!("{name}.{zone}"))));
+fn find<'a, T>(names: &Names, table: &'a BTreeMap<Arc<str>, Vec<T>>, name: &str) -> Option<&'a [T]> {
+    let exact = table.get(name);
+    let found = exact.or_else(|| names.search.iter().find_map(|zone| table.get(&*format!("{name}.{zone}"))));
     found.map(Vec::as_slice)
 }
 
@@ -82,9 +86,25 @@ fn records(addresses: &[IpAddr], query: &Query) -> Vec<Record> {
             _ => None,
         })
         .collect();
-    let turn = usize::from(query.id).checked_rem(records.len()).unwrap_or(0);
-    records.rotate_left(turn);
+    turn(&mut records, query);
     records
+}
+
+/// Where a named port is (RFC 2782): all of the same priority and weight.
+fn services(places: &[Place], query: &Query) -> Vec<Record> {
+    if !matches!(query.kind, Kind::Srv | Kind::Any) {
+        return vec![];
+    }
+    let record =
+        |(target, port): &Place| Record::Srv { priority: 0, weight: 100, port: *port, target: target.to_string() };
+    let mut records: Vec<Record> = places.iter().map(record).collect();
+    turn(&mut records, query);
+    records
+}
+
+fn turn(records: &mut [Record], query: &Query) {
+    let first = usize::from(query.id).checked_rem(records.len()).unwrap_or(0);
+    records.rotate_left(first);
 }
 
 fn reverse(names: &Names, name: &str) -> Decision {
@@ -112,6 +132,11 @@ mod tests {
                 .iter()
                 .map(|(name, addresses)| (Arc::from(*name), addresses.iter().map(|a| a.parse().unwrap()).collect()))
                 .collect(),
+            services: [(
+                "_http._tcp.web.default.svc.cluster.local".into(),
+                vec![("web.default.svc.cluster.local".into(), 80)],
+            )]
+            .into(),
             zones: vec!["svc.cluster.local".into()],
             search: vec!["default.svc.cluster.local".into(), "svc.cluster.local".into(), "cluster.local".into()],
         }
@@ -158,11 +183,21 @@ mod tests {
         assert_eq!(ask("web", 28), EMPTY);
         assert_eq!(ask("web", 16), EMPTY);
         assert_eq!(ask("v6", 1), EMPTY);
-        assert_eq!(ask("_http._tcp.web.default.svc.cluster.local", 33), EMPTY);
+        assert_eq!(ask("_grpc._tcp.web.default.svc.cluster.local", 33), EMPTY);
+        assert_eq!(ask("_http._tcp.web.default.svc.cluster.local", 1), EMPTY);
         assert_eq!(ask("default.svc.cluster.local", 1), EMPTY);
         assert_eq!(ask("svc.cluster.local", 1), EMPTY);
         assert_eq!(ask("mail.default.svc.cluster.local", 1), NONE);
         assert_eq!(ask("eb.default.svc.cluster.local", 1), NONE);
+    }
+
+    #[test]
+    fn a_named_port_is_found_as_given_and_through_the_search_list() {
+        let target = "web.default.svc.cluster.local".to_owned();
+        let records = vec![Record::Srv { priority: 0, weight: 100, port: 80, target }];
+        for name in ["_http._tcp.web.default.svc.cluster.local", "_http._tcp.web"] {
+            assert_eq!(ask(name, 33), Decision::Answer { code: Code::NoError, records: records.clone() }, "{name}");
+        }
     }
 
     #[test]

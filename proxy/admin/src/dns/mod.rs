@@ -241,6 +241,7 @@ mod tests {
             addresses: [(web, vec![Ipv4Addr::new(198, 19, 0, 1).into()]), (many, addresses)].into(),
             zones: vec!["svc.cluster.local".into()],
             search: vec!["default.svc.cluster.local".into()],
+            ..Names::default()
         })
     }
 

@@ -14,4 +14,11 @@ def table(config: NamesTable) -> names_pb2.NamesTable:
         ],
         zones=config.zones,
         search=config.search,
+        services=[
+            names_pb2.ServiceName(
+                name=name,
+                targets=[names_pb2.ServiceTarget(name=target, port=port) for target, port in targets],
+            )
+            for name, targets in config.services.items()
+        ],
     )
