@@ -205,7 +205,7 @@ fn names_are_followed_and_stay_when_the_control_plane_goes() {
     local(async {
         let (plane, _, mut sidecar) = certified(|_| {}).await;
         let name = v1::Name { name: "web.default.svc.cluster.local".into(), addresses: vec!["198.19.0.1".into()] };
-        let table = v1::NamesTable { names: vec![name], zones: vec!["svc.cluster.local".into()], search: vec![] };
+        let table = v1::NamesTable { names: vec![name], zones: vec!["svc.cluster.local".into()], ..Default::default() };
         plane.messages(NAMES_WATCH, "", &[&table]);
         sidecar.names.changed().await.unwrap();
         plane.die();
