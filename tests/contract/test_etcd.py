@@ -25,7 +25,7 @@ from tests.etcd import Cluster, running
 from tests.link import Link
 
 # What a person would call "at once" on a busy machine; a stall would last for seconds.
-AT_ONCE = 0.3
+AT_ONCE = 1.0
 
 
 def eventually(what: str, probe: Callable[[], object], seconds: float = 20.0) -> None:
@@ -328,6 +328,7 @@ def test_replicas_know_of_each_other_while_they_live(cluster: Cluster) -> None:
         eventually("b has gone", lambda: set(a.alive()) == {"a"})
 
 
+@pytest.mark.timeout(300)
 def test_nothing_is_lost_or_made_up_while_members_of_etcd_are_killed() -> None:
     """Acknowledged: there. Refused: not there. Whoever of the three is killed, the leader too, again and again."""
     with running(3) as cluster, opened(cluster, "kills", "a", "b") as (a, b):
@@ -354,7 +355,7 @@ def test_nothing_is_lost_or_made_up_while_members_of_etcd_are_killed() -> None:
                 leader = cluster.leader()
                 assert leader is not None
                 leader.kill()
-                eventually("a majority goes on", lambda before=before: sum(said.values()) > before + 20, 30)
+                eventually("a majority goes on", lambda before=before: sum(said.values()) > before + 20, 60)
                 leader.start()
                 cluster.wait()
         finally:
