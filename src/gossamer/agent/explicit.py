@@ -10,6 +10,7 @@ from __future__ import annotations
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -128,20 +129,28 @@ class Sidecar:
         while not self._ending:
             ours, theirs = socket.socketpair()
             self._line = ours
-            with theirs, self._log.open("ab") as log:
-                self._process = subprocess.Popen(
-                    [self._proxy],
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    pass_fds=[theirs.fileno()],
-                    env={**self._environment, "GOSSAMER_PROXY_LAUNCHER_FD": str(theirs.fileno())},
-                    cwd="/",
-                    start_new_session=True,
-                )
+            try:
+                process = self._process = self._spawn(theirs)
+            except OSError as error:
+                if not self._ending:
+                    sys.stderr.write(f"gossamer run: the sidecar cannot be started, nothing passes any more: {error}\n")
+                return
             self._listen(ours)
-            self._process.wait()
+            process.wait()
             time.sleep(POLL_SECONDS)
+
+    def _spawn(self, theirs: socket.socket) -> subprocess.Popen[bytes]:
+        with theirs, self._log.open("ab") as log:
+            return subprocess.Popen(
+                [self._proxy],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                pass_fds=[theirs.fileno()],
+                env={**self._environment, "GOSSAMER_PROXY_LAUNCHER_FD": str(theirs.fileno())},
+                cwd="/",
+                start_new_session=True,
+            )
 
     def _listen(self, line: socket.socket) -> None:
         """Answers what the sidecar says, until it ends."""
@@ -230,7 +239,8 @@ def _keep(
                 lease.ask("listening " + ",".join(str(target) for target in targets))
                 said = True
         except (Refused, NoControlPlane):
-            pass
+            # It is away; whoever looks next finds it back, and the program's links need it for nothing meanwhile.
+            said = False
         time.sleep(POLL_SECONDS)
 
 
