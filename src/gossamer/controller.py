@@ -246,6 +246,7 @@ async def _serve(settings: ControllerSettings, files: Paths) -> None:
             os.urandom,
             others.id,
         )
+        lifecycle.ended = machines.ended
         others.on(MACHINES, machines.heard)
         control.add(machines_api.methods(machines, lambda: state.snapshot.mesh, control.written))
         plane = Plane(

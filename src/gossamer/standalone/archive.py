@@ -27,7 +27,7 @@ SHORTEST_PASSPHRASE = 8
 # RFC 7914; 64 MiB and a fifth of a second here.
 _SCRYPT = {"n": 2**16, "r": 8, "p": 1}
 # What a file may ask of this machine's memory.
-_LARGEST_N = 2**20
+_MOST_MEMORY = 256 * 1024 * 1024
 _MAGIC = b"gossamer-backup "
 _DIGEST = 64
 
@@ -124,7 +124,7 @@ def _digested(data: bytes) -> bytes:
 
 def _key(passphrase: bytes, terms: Mapping[str, Any]) -> bytes:
     n, r, p = (int(terms[name]) for name in ("n", "r", "p"))
-    if terms["kdf"] != "scrypt" or not 2 <= n <= _LARGEST_N or not 1 <= r <= 16 or not 1 <= p <= 4:
+    if terms["kdf"] != "scrypt" or min(n, r, p) < 1 or p > 4 or 128 * n * r > _MOST_MEMORY:
         raise ValueError("unknown terms of encryption")
     return Scrypt(salt=b64decode(terms["salt"]), length=32, n=n, r=r, p=p).derive(passphrase)
 

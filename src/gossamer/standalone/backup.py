@@ -57,6 +57,9 @@ def taken(files: Paths, now: float, *, anchor_key: bool) -> Contents:
 
 def put_back(contents: Contents, choice: Choice, files: Paths) -> None:
     """Into places that hold nothing. Raises `Unavailable` in one line, having changed nothing or said that it has."""
+    foreign = sorted(contents.files.keys() - {*SHARED, ANCHOR_KEY})
+    if foreign:
+        raise Unavailable(f"the backup holds files that no mesh has ({foreign[0][:80]!r}): it is not one of Gossamer's")
     for folder in (files.state, files.runtime.parent, files.runtime):
         private_directory(folder)
     with _lock(files):

@@ -17,6 +17,7 @@ from ipaddress import ip_address, ip_network
 from gossamer.kit.budget import Buckets, Budget, Rate
 from gossamer.model.machine import Ticket
 from gossamer.ports import Denied, Entry, Store, Write
+from gossamer.standalone.tokens import SWEPT
 
 PREFIX = "join-tokens/"
 MOST = 1_000
@@ -93,8 +94,8 @@ class JoinTokens:
     def expire(self, now: float) -> None:
         """Forgets those that nobody needs to be told of any more."""
         gone = [one for one in self.known() if now > max(one.ticket.expires, one.ticket.used) + REMEMBERED]
-        if gone:
-            self._store.commit([Write(one.entry.key, None) for one in gone])
+        for first in range(0, len(gone), SWEPT):
+            self._store.commit([Write(one.entry.key, None) for one in gone[first : first + SWEPT]])
 
     def _guessed(self, source: str, now: float) -> Denied:
         if not self._guesses.spend(source, now) or not self._all_guesses.spend(now):

@@ -48,6 +48,8 @@ class Lifecycle:
         self._heard = heard
         self._clock = clock
         self._next_try = 0.0
+        self.ended: Callable[[str], None] = lambda identity: None
+        """Told of an identity all whose certificates are revoked. The composition root sets it."""
 
     def show(self) -> Shown:
         trustee, now = self._trustee, self._clock()
@@ -126,6 +128,8 @@ class Lifecycle:
         else:
             new = self._of_identity(name, registrations, now)
         self._trustee.change(lambda kept: bumped(kept, revocation.added(kept.revoked, new)))
+        if one is None:
+            self.ended(new.revocation.identity)
         _log.warning("%s is revoked: %d certificates named", new.subject, len(new.revocation.serials))
         return new
 

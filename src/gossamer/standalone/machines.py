@@ -36,6 +36,7 @@ from gossamer.standalone.join_tokens import JoinTokens, Kept
 from gossamer.standalone.registration import Offer, Place, Refused
 from gossamer.standalone.registry import Registry
 from gossamer.standalone.tokens import Tokens
+from gossamer.standalone.trust_store import bumped
 from gossamer.standalone.trustee import Trustee
 
 PREFIX = "machines/"
@@ -184,11 +185,12 @@ class Machines:
             self._store.commit([self._join_tokens.used(kept, name, now), _write(machine)])
         except Conflict as error:
             raise Denied("the join token was used a moment ago; make another with `gossamer token create`") from error
-        if earlier is not None:
-            self._registry.forget(name)
-            self._revoke(self.identity(name), now)
+        # From here on the earlier session is none, whatever else fails.
         self._machines[name] = machine
         self._heard[name] = Heard(now)
+        if earlier is not None:
+            self._revoke(self.identity(name), now)
+            self._registry.forget(name)
         self._changed()
         again = ", whose earlier identity is revoked" if earlier else ""
         _log.info("machine %s joined from %s by token %s%s", name, source, kept.id, again)
@@ -200,9 +202,7 @@ class Machines:
         machine = self._known(name, session)
         if now - machine.seen > RETURN_WITHIN:
             raise Denied(f"machine {name} was away for more than 30 days: join it again with a new token")
-        admitted, key = self._issue(name, csr, now)
-        if key != machine.key:
-            raise Denied(f"the request is not made with the key of machine {name}")
+        admitted, _ = self._issue(name, csr, now, machine.key)
         self._save(replace(machine, seen=now))
         return replace(admitted, session=session)
 
@@ -213,25 +213,35 @@ class Machines:
 
     def leave(self, name: str) -> bool:
         """Forgets a machine; whether there was one. Its certificate is revoked."""
-        if self._machines.pop(name, None) is None:
+        if name not in self._machines:
             return False
-        self._heard.pop(name, None)
-        self._registry.forget(name)
         self._store.commit([Write(PREFIX + name, None)])
         self._revoke(self.identity(name), self._clock())
+        self._registry.forget(name)
+        self._machines.pop(name, None)
+        self._heard.pop(name, None)
         self._changed()
         _log.info("machine %s is no longer of this mesh", name)
         return True
 
-    def _issue(self, name: str, csr: bytes, now: float) -> tuple[Admitted, str]:
+    def ended(self, whole: str) -> None:
+        """All certificates of an identity were revoked: a machine of that identity does not return by its session."""
+        for name in [one for one in self._machines if self.identity(one) == whole]:
+            self.leave(name)
+
+    def _issue(self, name: str, csr: bytes, now: float, held: str | None = None) -> tuple[Admitted, str]:
+        """`held`: the hash of the key that it must be made with. Returns the hash of the key it is made with."""
         own = self.identity(name)
         request = parse(csr, own)
         spki = request.public_key.public_bytes(
             serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
         )
+        key = hashlib.sha256(spki).hexdigest()
+        if held not in (None, key):
+            raise Denied(f"the request is not made with the key of machine {name}")
         leaf = self._certify(own, self._tokens.issue(own, now).encode(), csr, None)
         session = urlsafe_b64encode(self._random(32)).rstrip(b"=").decode()
-        return Admitted(name, leaf, session), hashlib.sha256(spki).hexdigest()
+        return Admitted(name, leaf, session), key
 
     def _named(self, ticket: Ticket, name: str) -> str:
         if ticket.machine:
@@ -355,7 +365,7 @@ def revoker(trustee: Trustee, lifetime: float, clock: Callable[[], float]) -> Ca
         now = clock()
         entry = Revoked(Revocation(name, int(before - skew)), name, when=now, forget=now + 2 * lifetime)
         try:
-            trustee.change(lambda kept: replace(kept, revoked=revocation.added(kept.revoked, entry)))
+            trustee.change(lambda kept: bumped(kept, revocation.added(kept.revoked, entry)))
         except (revocation.TooMany, Unavailable) as error:
             # Its session is none any more: no call of its is taken, whatever its certificate.
             _log.warning("certificates of %s stay good until they expire: %s", name, error)

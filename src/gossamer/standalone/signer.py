@@ -58,6 +58,7 @@ class Signer:
         if parent is not None and parent.identity != shown.peer:
             parent = None
         if shown.renewal:
+            # Before it takes anybody's turn.
             self._check(shown.identity, serial, parent)
         holder = admitted(shown, self._tokens, self._renewals, self._caller(shown, parent), self._clock())
         caller = holder.workload or self._caller(shown, parent)
@@ -65,6 +66,9 @@ class Signer:
 
     def _sign(self, shown: Shown, serial: str, parent: Entry | None) -> Leaf:
         now = self._clock()
+        if shown.renewal:
+            # It waited for its turn; what was revoked meanwhile is not signed.
+            self._check(shown.identity, serial, parent)
         leaf, holder = certify(
             shown, authority=self._trustee.authority, tokens=self._tokens, now=now, random=self._random
         )
@@ -85,6 +89,8 @@ class Signer:
         for one in revocation.told(self._trustee.kept.revoked, self._clock()):
             if revocation.covers(one, identity, number, since):
                 raise Denied("this certificate is revoked")
+            if since is None and one.identity == identity and one.issued_before:
+                raise Denied("when this certificate was issued is not known here, and earlier ones are revoked")
         if parent is not None and parent.session and self.barred(parent.session):
             raise Denied("this workload's registration is revoked; start the program again")
 
