@@ -215,6 +215,16 @@ def test_a_machine_that_slept_past_its_certificate_returns_by_its_key_and_sessio
         scene.machines.returning("vm", session, csr)
 
 
+def test_a_machine_whose_identity_was_revoked_does_not_return_by_its_session() -> None:
+    scene = Scene()
+    session, identity = scene.join().session, scene.machines.identity("vm")
+    scene.machines.ended("web.default.serviceaccount.identity.gossamer.cluster.local")
+    scene.machines.returning("vm", session, request(KEY, identity))
+    scene.machines.ended(identity)
+    with pytest.raises(Denied):
+        scene.machines.returning("vm", session, request(KEY, identity))
+
+
 def test_what_a_machine_runs_is_an_endpoint_where_the_machine_says_and_where_it_is() -> None:
     scene = Scene()
     session = scene.join().session
